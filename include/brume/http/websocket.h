@@ -1,0 +1,28 @@
+// WebSocket messages (RFC 6455).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "brume/base/result.h"
+#include "brume/base/task_fwd.h"
+
+namespace brume::http {
+
+/// An open WebSocket. Owner: one loop; one read and one write may be pending at a time. Pings are answered inside.
+class WebSocket {
+ public:
+  struct Message {
+    std::string data;
+    bool text = false;
+    bool closed = false;  ///< the peer closed; no more will come
+  };
+  virtual ~WebSocket() = default;
+  [[nodiscard]] virtual const std::string& protocol() const = 0;
+  virtual Task<Result<Message>> read() = 0;
+  virtual Task<Status> write(std::string_view data, bool text) = 0;
+  virtual Task<Status> close(std::uint16_t code, std::string_view reason) = 0;
+};
+
+}  // namespace brume::http

@@ -1,0 +1,50 @@
+#include "brume/base/random.h"
+
+#include <sys/random.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include "brume/base/strings.h"
+
+namespace brume {
+
+std::string random_bytes(std::size_t count) {
+  std::string bytes(count, '\0');
+  std::size_t have = 0;
+  while (have < count) {
+    const ssize_t got = ::getrandom(bytes.data() + have, count - have, 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) std::abort();
+    have += static_cast<std::size_t>(got);
+  }
+  return bytes;
+}
+
+std::string new_uid() {
+  std::string bytes = random_bytes(16);
+  bytes[6] = static_cast<char>((bytes[6] & 0x0f) | 0x40);
+  bytes[8] = static_cast<char>((bytes[8] & 0x3f) | 0x80);
+  std::string text = hex_encode(bytes);
+  for (const std::size_t at : {20U, 16U, 12U, 8U}) text.insert(at, "-");
+  return text;
+}
+
+std::string random_suffix(std::size_t length) {
+  // apimachinery's util/rand alphabet: generated names cannot spell words.
+  constexpr std::string_view kAlphabet = "bcdfghjklmnpqrstvwxz2456789";
+  std::string out = random_bytes(length);
+  for (char& c : out) c = kAlphabet[static_cast<unsigned char>(c) % kAlphabet.size()];
+  return out;
+}
+
+std::uint64_t random_u64() {
+  std::uint64_t value = 0;
+  const std::string bytes = random_bytes(sizeof value);
+  std::memcpy(&value, bytes.data(), sizeof value);
+  return value;
+}
+
+}  // namespace brume

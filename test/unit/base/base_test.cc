@@ -1,0 +1,45 @@
+#include "brume/base/json.h"
+#include "brume/base/random.h"
+#include "brume/base/strings.h"
+#include "brume/base/time.h"
+#include "catch.h"
+
+using namespace brume;
+
+TEST_CASE("base64 follows RFC 4648's vectors") {
+  CHECK(base64_encode("foobar") == "Zm9vYmFy");
+  CHECK(base64_encode("fooba") == "Zm9vYmE=");
+  CHECK(base64_decode("Zm9vYg==") == "foob");
+  CHECK_FALSE(base64_decode("Zm9vYg="));
+  CHECK_FALSE(base64_decode("Zm9*"));
+  CHECK(base64url_decode(base64url_encode("\xff\xfe\xfd\xfc")) == "\xff\xfe\xfd\xfc");
+}
+
+TEST_CASE("RFC 3339 times are read and written") {
+  const auto time = parse_rfc3339("2024-02-29T23:59:59.123456789+02:00");
+  REQUIRE(time);
+  CHECK(format_rfc3339_nano(*time) == "2024-02-29T21:59:59.123456789Z");
+  CHECK(format_rfc3339(*time) == "2024-02-29T21:59:59Z");
+  CHECK_FALSE(parse_rfc3339("2023-02-29T00:00:00Z"));
+  CHECK_FALSE(parse_rfc3339("2023-02-28 00:00:00Z"));
+  CHECK_FALSE(parse_rfc3339("2023-02-28T00:00:00"));
+}
+
+TEST_CASE("JSON beyond the depth limit is refused") {
+  CHECK(parse_json("{\"a\":[1,2,{\"b\":null}]}"));
+  CHECK_FALSE(parse_json(std::string(600, '[') + std::string(600, ']')));
+  CHECK_FALSE(parse_json("{\"a\":\"\xff\"}"));
+  CHECK_FALSE(parse_json("{} x"));
+}
+
+TEST_CASE("JSON strings are escaped and bad UTF-8 replaced") {
+  std::string out;
+  append_json_string(out, "a\"\n\x01\xff");
+  CHECK(out == "\"a\\\"\\n\\u0001\xEF\xBF\xBD\"");
+}
+
+TEST_CASE("uids are version 4") {
+  const auto uid = new_uid();
+  CHECK(uid.size() == 36);
+  CHECK(uid[14] == '4');
+}
