@@ -1,0 +1,56 @@
+// A backend that fails on demand: the full disk, the read-only disk and the torn commit of the fault tests.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "store/backend.h"
+
+namespace brume::store::test {
+
+struct Faults {
+  int fail_commits = 0;  ///< how many of the next commits fail
+  int fail_applies = 0;  ///< how many of the next applied events fail
+  Error error{Code::kIo, "disk full: injected"};
+};
+
+/// Passes everything to `inner` but what `faults` says. `faults` outlives it; it is set between writes only.
+class FaultyBackend final : public Backend {
+ public:
+  FaultyBackend(std::unique_ptr<Backend> inner, Faults& faults) : inner_(std::move(inner)), faults_(faults) {}
+  BackendState state() const override { return inner_->state(); }
+  Status begin() override { return inner_->begin(); }
+  Status commit() override {
+    if (faults_.fail_commits > 0) {
+      --faults_.fail_commits;
+      return fail(faults_.error);
+    }
+    return inner_->commit();
+  }
+  void rollback() override { inner_->rollback(); }
+  Result<std::optional<Entry>> find(const std::string& key, bool with_value) override { return inner_->find(key, with_value); }
+  Status apply(const Event& event) override {
+    if (faults_.fail_applies > 0) {
+      --faults_.fail_applies;
+      return fail(faults_.error);
+    }
+    return inner_->apply(event);
+  }
+  Status save_state(const BackendState& state) override { return inner_->save_state(state); }
+  Result<Range> range(const std::string& prefix, const std::string& from, std::size_t limit) override {
+    return inner_->range(prefix, from, limit);
+  }
+  Status history(const std::string& prefix, Revision after, const Sink& sink) override {
+    return inner_->history(prefix, after, sink);
+  }
+  Status compact(Revision from, Revision upto) override { return inner_->compact(from, upto); }
+  Result<std::vector<Entry>> load_volatile() override { return inner_->load_volatile(); }
+  Status save_volatile(const std::vector<Entry>& entries) override { return inner_->save_volatile(entries); }
+  Status close() override { return inner_->close(); }
+
+ private:
+  std::unique_ptr<Backend> inner_;
+  Faults& faults_;
+};
+
+}  // namespace brume::store::test
