@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "brume/base/json_fwd.h"
+#include "brume/base/json.h"
 #include "brume/base/result.h"
 #include "brume/base/task_fwd.h"
 
