@@ -56,7 +56,7 @@ struct TlsServerConfig {
 struct ServerOptions {
   std::string address = "0.0.0.0";
   std::uint16_t port = 0;  ///< 0: any; see Server::port()
-  std::optional<TlsServerConfig> tls;
+  std::optional<TlsServerConfig> tls = {};
   std::size_t max_header_bytes = 64 * 1024;
   std::size_t max_connections = 4096;
   std::chrono::seconds header_timeout{10};  ///< for TLS handshake and for each request's head

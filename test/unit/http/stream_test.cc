@@ -1,0 +1,74 @@
+#include "brume/http/stream.h"
+
+#include <array>
+
+#include "brume/base/task.h"
+#include "catch.h"
+#include "support.h"
+
+using namespace brume;
+using namespace brume::http;
+using namespace brume::http::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+Task<std::string> read_all(Stream& stream) {
+  std::string out;
+  std::array<char, 1000> part{};
+  while (true) {
+    auto count = co_await stream.read(part);
+    if (!count) co_return out + "!" + std::to_string(static_cast<int>(count.error().code));
+    if (*count == 0) co_return out;
+    out.append(part.data(), *count);
+  }
+}
+
+Task<void> splice_task(Stream* a, Stream* b, bool* done) {
+  co_await splice(*a, *b);
+  *done = true;
+}
+
+}  // namespace
+
+TEST_CASE("splice carries both ways and ends with both") {
+  on_test_loop([]() -> Task<void> {
+    const Executor executor = co_await boost::asio::this_coro::executor;
+    auto [a, b] = stream_pair(executor);
+    auto [c, d] = stream_pair(executor);
+    TaskGroup group(executor);
+    bool done = false;
+    group.spawn("splice", splice_task(b.get(), c.get(), &done));
+    const std::string big(1 << 20, 'x');
+    auto writer = [](Stream* to, std::string bytes) -> Task<void> {
+      (void)co_await to->write(bytes);
+      (void)co_await to->close_write();
+    };
+    group.spawn("write", writer(a.get(), big));
+    CO_CHECK(co_await read_all(*d) == big);
+    CHECK_FALSE(done);
+    (void)co_await d->write("back");
+    (void)co_await d->close_write();
+    CO_CHECK(co_await read_all(*a) == "back");
+    co_await yield_now();
+    for (int i = 0; i < 50 && !done; ++i) co_await sleep_for(2ms);
+    CHECK(done);
+    co_await group.stop();
+  });
+}
+
+TEST_CASE("a cancelled splice closes both and leaves nothing behind") {
+  on_test_loop([]() -> Task<void> {
+    const Executor executor = co_await boost::asio::this_coro::executor;
+    auto [a, b] = stream_pair(executor);
+    auto [c, d] = stream_pair(executor);
+    TaskGroup group(executor);
+    bool done = false;
+    group.spawn("splice", splice_task(b.get(), c.get(), &done));
+    co_await sleep_for(5ms);
+    co_await group.stop();
+    CHECK_FALSE(done);
+    CO_CHECK(co_await read_all(*a) == "");
+    CO_CHECK_FALSE((co_await a->write("x")).has_value());
+  });
+}

@@ -1,0 +1,117 @@
+#include "brume/http/websocket.h"
+
+#include "brume/http/websocket_client.h"
+#include "catch.h"
+#include "support.h"
+#include "websocket_frames.h"
+
+using namespace brume;
+using namespace brume::http;
+using namespace brume::http::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+Task<void> echo_messages(Exchange& exchange) {
+  const auto offered = exchange.websocket_protocols();
+  auto socket = co_await exchange.accept_websocket(offered.empty() ? "" : offered.back());
+  if (!socket) co_return;
+  while (true) {
+    auto message = co_await (*socket)->read();
+    if (!message || message->closed) co_return;
+    if (message->data == "bye") {
+      (void)co_await (*socket)->close(1000, "done");
+      co_return;
+    }
+    (void)co_await (*socket)->write(message->data, message->text);
+  }
+}
+
+std::string frame(int first, std::string payload) {
+  std::string out{static_cast<char>(first), static_cast<char>(0x80 | payload.size())};
+  return out + std::string(4, '\0') + payload;  // a mask of zeros
+}
+
+}  // namespace
+
+TEST_CASE("the accept key of RFC 6455") {
+  CHECK(websocket_accept_key("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+}
+
+TEST_CASE("WebSocket messages go both ways, in every length form") {
+  on_test_loop([]() -> Task<void> {
+    auto server = serve(echo_messages, co_await boost::asio::this_coro::executor);
+    auto client = std::move(*Client::create({}));
+    ClientRequest request;
+    request.url = url_of(*server, "/");
+    auto socket = co_await open_websocket(*client, request, {"v5.channel.k8s.io", "v4.channel.k8s.io"});
+    REQUIRE(socket);
+    CHECK((*socket)->protocol() == "v4.channel.k8s.io");
+    for (const std::size_t size : {0, 1, 125, 126, 65535, 65536, 4 << 20}) {
+      const std::string data(size, 'd');
+      CO_CHECK((co_await (*socket)->write(data, size % 2 == 1)).has_value());
+      auto message = co_await (*socket)->read();
+      REQUIRE(message);
+      CHECK(message->data == data);
+      CHECK(message->text == (size % 2 == 1));
+    }
+    (void)co_await (*socket)->write("bye", true);
+    auto last = co_await (*socket)->read();
+    REQUIRE(last);
+    CHECK(last->closed);
+    co_await server->stop();
+  });
+}
+
+TEST_CASE("WebSocket frames: fragments, pings, violations") {
+  on_test_loop([]() -> Task<void> {
+    const Executor executor = co_await boost::asio::this_coro::executor;
+    const auto first_read = [executor](std::string bytes) -> Task<Result<WebSocket::Message>> {
+      auto [near, far] = stream_pair(executor);
+      auto socket = make_websocket(std::move(near), executor, WebSocketRole::kServer, "");
+      (void)co_await far->write(bytes);
+      co_return co_await socket->read();
+    };
+    auto message = co_await first_read(frame(0x01, "a") + frame(0x89, "ping") + frame(0x00, "b") + frame(0x80, "c"));
+    REQUIRE(message);
+    CHECK(message->data == "abc");
+    CO_CHECK_FALSE(co_await first_read(frame(0x80, "c")));                     // continues nothing
+    CO_CHECK_FALSE(co_await first_read(frame(0x01, "a") + frame(0x81, "b")));  // interrupts
+    CO_CHECK_FALSE(co_await first_read(frame(0xC1, "a")));                     // reserved bit
+    CO_CHECK_FALSE(co_await first_read(frame(0x83, "a")));                     // unknown opcode
+    CO_CHECK_FALSE(co_await first_read(frame(0x09, "a")));                     // fragmented ping
+    CO_CHECK_FALSE(co_await first_read(frame(0x81, "\xff\xfe")));              // not UTF-8
+    CO_CHECK_FALSE(co_await first_read(std::string("\x81\x01q", 3)));          // unmasked
+    CO_CHECK_FALSE(co_await first_read(std::string("\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff", 10) + "mask"));
+    message = co_await first_read(frame(0x88, std::string("\x03\xe8", 2)));
+    REQUIRE(message);
+    CHECK(message->closed);
+
+    auto [near, far] = stream_pair(executor);
+    auto socket = make_websocket(std::move(near), executor, WebSocketRole::kServer, "");
+    (void)co_await far->write(frame(0x89, "hey") + frame(0x82, "x"));
+    CO_CHECK((co_await socket->read())->data == "x");
+    std::array<char, 100> buffer{};
+    auto count = co_await far->read(buffer);
+    REQUIRE(count);
+    CHECK(std::string(buffer.data(), *count) == "\x8a\x03hey");
+  });
+}
+
+TEST_CASE("a WebSocket handshake that is none is refused") {
+  on_test_loop([]() -> Task<void> {
+    auto server = serve(echo_messages, co_await boost::asio::this_coro::executor);
+    const auto port = server->port();
+    const auto ask = [port](std::string fields) -> Task<std::string> {
+      const auto text = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n" + fields + "\r\n";
+      co_return co_await run_blocking([=] { return raw_exchange(port, text, "\r\n\r\n"); });
+    };
+    CO_CHECK((co_await ask("Upgrade: websocket\r\nSec-WebSocket-Version: 8\r\nSec-WebSocket-Key: "
+                           "dGhlIHNhbXBsZSBub25jZQ==\r\n"))
+                 .starts_with("HTTP/1.1 426"));
+    CO_CHECK((co_await ask("Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n"))
+                 .starts_with("HTTP/1.1 400"));
+    CO_CHECK((co_await ask("Upgrade: h2c\r\n")).starts_with("HTTP/1.1 400"));
+    co_await server->stop();
+  });
+}
