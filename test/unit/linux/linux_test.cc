@@ -1,0 +1,189 @@
+// Descriptors, processes, mounts, cgroups and inotify.
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "brume/linux/cgroup.h"
+#include "brume/linux/fd.h"
+#include "brume/linux/inotify.h"
+#include "brume/linux/mount.h"
+#include "brume/linux/process.h"
+#include "catch.h"
+
+namespace brume::linux_os {
+namespace {
+
+struct TempDir {
+  std::string path;
+  TempDir() {
+    char name[] = "/tmp/brume-linux-XXXXXX";
+    path = ::mkdtemp(name);
+  }
+  ~TempDir() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("files are replaced whole and trees are removed without following links", "[linux]") {
+  TempDir dir;
+  CHECK(replace_file(dir.path + "/f", "one", 0600).has_value());
+  CHECK(replace_file(dir.path + "/f", "two", 0600).has_value());
+  CHECK(*read_file(dir.path + "/f") == "two");
+  CHECK(read_file(dir.path + "/f", 2).error().code == Code::kInvalid);
+  CHECK(read_file(dir.path + "/none").error().code == Code::kNotFound);
+  CHECK(make_dirs(dir.path + "/a/b/c", 0700).has_value());
+  CHECK(make_dirs(dir.path + "/a/b/c", 0700).has_value());
+  CHECK(!make_dirs(dir.path + "/f/x", 0700).has_value());
+  CHECK(::symlink(dir.path.c_str(), (dir.path + "/a/b/up").c_str()) == 0);
+  CHECK(remove_tree(dir.path + "/a").has_value());
+  CHECK(remove_tree(dir.path + "/a").has_value());
+  CHECK(*read_file(dir.path + "/f") == "two");
+}
+
+TEST_CASE("a pidfd names one process", "[linux]") {
+  auto child = clone_process({});
+  REQUIRE(child.has_value());
+  if (child->pid == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  CHECK(*pid_of(child->pidfd) == child->pid);
+  CHECK(*wait_ended(child->pidfd, std::chrono::milliseconds(0)) == false);
+  CHECK(send_signal(child->pidfd, SIGKILL).has_value());
+  CHECK(*wait_ended(child->pidfd, std::chrono::milliseconds(2000)) == true);
+  reap(child->pidfd);
+  CHECK(send_signal(child->pidfd, SIGKILL).error().code == Code::kNotFound);
+  CHECK(pid_of(child->pidfd).error().code == Code::kNotFound);
+  CHECK(!open_pidfd(child->pid).has_value());
+}
+
+TEST_CASE("a sealed memfd cannot be changed", "[linux]") {
+  auto fd = sealed_memfd("t", "bytes", false);
+  REQUIRE(fd.has_value());
+  CHECK(::pwrite(fd->get(), "x", 1, 0) == -1);
+  CHECK(::ftruncate(fd->get(), 0) == -1);
+}
+
+TEST_CASE("capabilities by name", "[linux]") {
+  CHECK(capability_number("CAP_CHOWN") == 0U);
+  CHECK(capability_number("CAP_SYS_ADMIN") == 21U);
+  CHECK(capability_number("CAP_CHECKPOINT_RESTORE") == 40U);
+  CHECK(!capability_number("CHOWN").has_value());
+  CHECK(last_capability() >= 40);
+}
+
+TEST_CASE("mountinfo", "[linux]") {
+  auto mounts = parse_mountinfo(
+      "36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 shared:2 - ext3 /dev/root rw,errors=continue\n"
+      "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\nbroken line\n");
+  REQUIRE(mounts.size() == 2);
+  CHECK(mounts[0].mount_point == "/mnt 2");
+  CHECK(mounts[0].root == "/mnt1");
+  CHECK(mounts[0].optional == "master:1 shared:2");
+  CHECK(mounts[0].fstype == "ext3");
+  CHECK(mounts[0].super_options == "rw,errors=continue");
+  CHECK(mounts[1].fstype == "cgroup2");
+  auto own = read_mountinfo();
+  REQUIRE(own.has_value());
+  CHECK(!own->empty());
+}
+
+TEST_CASE("paths are resolved inside a root", "[linux]") {
+  TempDir dir;
+  CHECK(make_dirs(dir.path + "/root/etc", 0700).has_value());
+  CHECK(::symlink("/etc", (dir.path + "/root/link").c_str()) == 0);
+  CHECK(::symlink("../../outside", (dir.path + "/root/etc/up").c_str()) == 0);
+  CHECK(replace_file(dir.path + "/outside", "x", 0600).has_value());
+  CHECK(replace_file(dir.path + "/root/etc/f", "inside", 0600).has_value());
+  auto root = open_fd(dir.path + "/root", O_PATH | O_DIRECTORY);
+  REQUIRE(root.has_value());
+  CHECK(open_in_root(*root, "/link/f", O_RDONLY).has_value());
+  CHECK(open_in_root(*root, "/etc/up", O_RDONLY).error().code == Code::kNotFound);
+  CHECK(open_in_root(*root, "../../../../etc/passwd", O_RDONLY).error().code == Code::kNotFound);
+  CHECK(open_beneath(*root, "etc/f", O_RDONLY).has_value());
+  CHECK(!open_beneath(*root, "etc/up", O_RDONLY).has_value());
+  CHECK(!open_beneath(*root, "link/f", O_RDONLY).has_value());
+}
+
+TEST_CASE("a detached tmpfs is configured, attached and detached in a mount namespace of its own", "[linux]") {
+  if (::geteuid() != 0) return;
+  TempDir dir;
+  CloneOptions options;
+  options.flags = CLONE_NEWNS;
+  auto child = clone_process(options);
+  REQUIRE(child.has_value());
+  if (child->pid == 0) {
+    auto steps = [&]() -> Status {
+      BRUME_TRY(Fd slash, clone_tree("/tmp", true));
+      BRUME_CHECK(set_mount_attributes(slash, 0, 0, 1U << 18, true));
+      BRUME_TRY(Fd context, fs_open("tmpfs"));
+      BRUME_CHECK(fs_set(context, "mode", "0700"));
+      BRUME_TRY(Fd mount, fs_mount(context, MOUNT_ATTR_NOSUID));
+      BRUME_CHECK(attach_mount(mount, dir.path));
+      BRUME_CHECK(set_mount_attributes(mount, MOUNT_ATTR_RDONLY, 0, 0, false));
+      if (replace_file(dir.path + "/x", "x", 0600)) return fail(Code::kInternal, "written to a read-only mount");
+      return detach_mount(dir.path);
+    };
+    ::_exit(steps() ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child->pid, &status, 0);
+  CHECK(WEXITSTATUS(status) == 0);
+}
+
+TEST_CASE("a cgroup tree is made, filled, killed and removed", "[linux]") {
+  auto mount = find_cgroup2_mount();
+  if (::geteuid() != 0 || !mount) return;
+  std::string name = "brume-linux-" + std::to_string(::getpid());
+  auto leaf = Cgroup::create(*mount, name + "/a/b");
+  REQUIRE((leaf ? "" : leaf.error().message) == "");
+  CHECK(!Cgroup::create(*mount, name + "/../x").has_value());
+  Cgroup top(*mount + "/" + name);
+  CHECK(*top.wait_empty(std::chrono::milliseconds(0)));
+  auto fd = leaf->open();
+  REQUIRE(fd.has_value());
+  CloneOptions options;
+  options.cgroup_fd = fd->get();
+  auto child = clone_process(options);
+  REQUIRE(child.has_value());
+  if (child->pid == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  CHECK(*leaf->processes() == std::vector<int>{child->pid});
+  CHECK(leaf->counter("cgroup.events", "populated") == 1);
+  CHECK(!*top.wait_empty(std::chrono::milliseconds(5)));
+  CHECK(top.remove(std::chrono::milliseconds(5000)).has_value());
+  CHECK(!top.exists());
+  CHECK(top.remove(std::chrono::milliseconds(100)).has_value());
+  ::waitpid(child->pid, nullptr, 0);
+}
+
+TEST_CASE("inotify tells of changes", "[linux]") {
+  TempDir dir;
+  auto inotify = Inotify::create();
+  REQUIRE(inotify.has_value());
+  auto watch = inotify->add(dir.path, IN_CREATE);
+  REQUIRE(watch.has_value());
+  CHECK(inotify->read_events()->empty());
+  CHECK(replace_file(dir.path + "/f", "x", 0600).has_value());
+  auto events = inotify->read_events();
+  REQUIRE(events.has_value());
+  REQUIRE(!events->empty());
+  CHECK((*events)[0].watch == *watch);
+  CHECK((*events)[0].name.substr(0, 2) == "f.");
+  CHECK(!inotify->add(dir.path + "/none", IN_CREATE).has_value());
+}
+
+}  // namespace brume::linux_os
