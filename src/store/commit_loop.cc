@@ -22,7 +22,7 @@ namespace {
 /// How far ahead revisions may be given out before the ceiling is written again. At one volatile write in ten seconds
 /// (a node's lease) a ceiling lasts 115 days, so an idle store writes nothing.
 constexpr Revision kCeilingStep = 1'000'000;
-/// Compaction runs when this many revisions more than wanted have piled up.
+/// Compaction is thought of once in this many writes.
 constexpr Revision kCompactSlack = 1'000;
 
 using Done = std::move_only_function<void()>;
@@ -37,6 +37,7 @@ struct Subscriber {
   std::string prefix;
   Revision after;  ///< events up to it were delivered
   Sink sink;
+  Status status;  ///< why history could not be read; it gets no more events then
 };
 
 class CommitLoop final : public Store {
@@ -66,6 +67,10 @@ class CommitLoop final : public Store {
     const std::lock_guard lock(sinks_mutex_);
     subscribers_.erase(it);
   }
+  Status status_of(std::list<Subscriber>::iterator it) {
+    const std::lock_guard lock(sinks_mutex_);
+    return it->status;
+  }
 
  private:
   void run();
@@ -81,6 +86,8 @@ class CommitLoop final : public Store {
   Status compact_now(Revision upto);
   void maybe_compact();
   void publish(std::span<const Event> events);
+  void catch_up(Subscriber& subscriber, Revision upto);
+  void catch_up_all(Revision compacted);
   void set_health(const Status& status);
   Status close_now();
 
@@ -101,8 +108,9 @@ class CommitLoop final : public Store {
   std::map<std::string, Entry> volatile_;
   /// Volatile entries as they were before this batch, for its rollback; nullopt: there was none.
   std::map<std::string, std::optional<Entry>> volatile_undo_;
+  Revision unexamined_ = kCompactSlack;  ///< writes since compaction was last thought of; the first write after a start does
 
-  std::mutex sinks_mutex_;
+  std::mutex sinks_mutex_;  ///< held when compacted_ grows, so that a watch that was let in keeps its history
   std::list<Subscriber> subscribers_;
 
   std::atomic<Revision> acknowledged_{0};
@@ -116,6 +124,7 @@ class CommitLoopWatch final : public Watch {
  public:
   CommitLoopWatch(CommitLoop& loop, std::list<Subscriber>::iterator it) : loop_(loop), it_(it) {}
   ~CommitLoopWatch() override { loop_.unsubscribe(it_); }
+  Status status() const override { return loop_.status_of(it_); }
 
  private:
   CommitLoop& loop_;
@@ -410,6 +419,7 @@ void CommitLoop::commit_batch(std::vector<PendingWrite> batch) {
   set_health({});
   publish(events);
   acknowledged_ = newest;
+  unexamined_ += static_cast<Revision>(events.size());
   for (auto& pending : batch) pending.done();
   maybe_compact();
 }
@@ -428,24 +438,21 @@ void CommitLoop::set_health(const Status& status) {
 // Watching --------------------------------------------------------------------------------------------------------
 
 Result<std::unique_ptr<Watch>> CommitLoop::watch(std::string prefix, Revision after, Sink sink) {
-  if (after < compacted_) {
-    return fail(Code::kExpired, "revision " + std::to_string(after) + " is compacted; history begins after " +
-                                    std::to_string(compacted_.load()));
-  }
   std::list<Subscriber>::iterator it;
   {
+    // One lock for the check and the registration: compaction serves whoever is registered before it forgets.
     const std::lock_guard lock(sinks_mutex_);
-    // Until history was delivered, `after` at its largest keeps live events out.
-    it = subscribers_.insert(subscribers_.end(), Subscriber{std::move(prefix), after, std::move(sink)});
+    if (after < compacted_) {
+      return fail(Code::kExpired, "revision " + std::to_string(after) + " is compacted; history begins after " +
+                                      std::to_string(compacted_.load()));
+    }
+    it = subscribers_.insert(subscribers_.end(), Subscriber{std::move(prefix), after, std::move(sink), {}});
   }
   auto* subscriber = &*it;
   const bool queued = enqueue([this, subscriber] {
     const std::lock_guard lock(sinks_mutex_);
     const auto found = std::ranges::find_if(subscribers_, [&](const Subscriber& s) { return &s == subscriber; });
-    if (found == subscribers_.end() || found->after >= state_.revision) return;
-    const auto read = backend_->history(found->prefix, found->after, found->sink);
-    if (!read) log::error("a watch could not read history", {{"error", read.error().message}});
-    found->after = state_.revision;
+    if (found != subscribers_.end()) catch_up(*found, state_.revision);
   });
   if (!queued) {
     unsubscribe(it);
@@ -454,22 +461,44 @@ Result<std::unique_ptr<Watch>> CommitLoop::watch(std::string prefix, Revision af
   return std::make_unique<CommitLoopWatch>(*this, it);
 }
 
+// Delivers from history what the subscriber has not seen of (after, upto]. Under sinks_mutex_, on the store's thread.
+void CommitLoop::catch_up(Subscriber& subscriber, Revision upto) {
+  if (!subscriber.status || subscriber.after >= upto) return;
+  const auto bounded = [&](std::span<const Event> events) {
+    const auto end = std::ranges::upper_bound(events, upto, {}, &Event::revision);
+    events = events.first(static_cast<std::size_t>(end - events.begin()));
+    if (!events.empty()) subscriber.sink(events);
+  };
+  subscriber.status = backend_->history(subscriber.prefix, subscriber.after, bounded);
+  if (!subscriber.status) log::error("a watch could not read history", {{"error", subscriber.status.error().message}});
+  subscriber.after = upto;
+}
+
 void CommitLoop::publish(std::span<const Event> events) {
   if (events.empty()) return;
   const std::lock_guard lock(sinks_mutex_);
   std::vector<Event> matching;
   for (auto& subscriber : subscribers_) {
-    if (subscriber.after < events.front().revision - 1) continue;  // its history job is queued and will cover these
+    // Its own job may still be queued. Volatile events are in no history, so they cannot wait for it.
+    catch_up(subscriber, events.front().revision - 1);
+    if (!subscriber.status) continue;
     matching.clear();
     for (const auto& event : events) {
-      if (event.key.starts_with(subscriber.prefix)) matching.push_back(event);
+      if (event.revision > subscriber.after && event.key.starts_with(subscriber.prefix)) matching.push_back(event);
     }
-    subscriber.after = events.back().revision;
+    subscriber.after = std::max(subscriber.after, events.back().revision);
     if (!matching.empty()) subscriber.sink(matching);
   }
 }
 
 // Compaction ------------------------------------------------------------------------------------------------------
+
+// Closes history up to `compacted` to new watches, after giving those that are registered already what they wait for.
+void CommitLoop::catch_up_all(Revision compacted) {
+  const std::lock_guard lock(sinks_mutex_);
+  for (auto& subscriber : subscribers_) catch_up(subscriber, state_.revision);
+  compacted_ = compacted;
+}
 
 Status CommitLoop::compact_now(Revision upto) {
   upto = std::min(upto, state_.revision);
@@ -477,21 +506,26 @@ Status CommitLoop::compact_now(Revision upto) {
   auto compacted = state_;
   compacted.compacted = upto;
   BRUME_CHECK(backend_->begin());
+  catch_up_all(upto);
   auto status = backend_->save_state(compacted);
   if (status) status = backend_->compact(state_.compacted, upto);
   if (status) status = backend_->commit();
   if (!status) {
     backend_->rollback();
+    compacted_ = state_.compacted;
     return status;
   }
   state_ = compacted;
-  compacted_ = upto;
   return {};
 }
 
+// History is measured in events, not in revision numbers: an unclean start jumps over a million of those, and must not
+// cost every client its place.
 void CommitLoop::maybe_compact() {
-  if (state_.revision - state_.compacted < options_.keep_revisions + kCompactSlack) return;
-  const auto done = compact_now(state_.revision - options_.keep_revisions);
+  if (unexamined_ < kCompactSlack || state_.revision - state_.compacted < options_.keep_revisions + kCompactSlack) return;
+  unexamined_ = 0;
+  const auto oldest = backend_->nth_newest(options_.keep_revisions);
+  const auto done = oldest ? compact_now(*oldest) : Status(fail(oldest.error()));
   if (!done) log::warn("history was not compacted", {{"error", done.error().message}});
 }
 

@@ -84,6 +84,11 @@ class MemoryBackend final : public Backend {
     return {};
   }
 
+  Result<Revision> nth_newest(Revision n) override {
+    if (n < 0 || static_cast<std::size_t>(n) >= history_.size()) return 0;
+    return std::next(history_.rbegin(), n)->first;
+  }
+
   Status compact(Revision from, Revision upto) override {
     history_.erase(history_.upper_bound(from), history_.upper_bound(upto));
     return {};

@@ -101,6 +101,7 @@ class SqliteBackend final : public Backend {
   Status save_state(const BackendState& state) override;
   Result<Range> range(const std::string& prefix, const std::string& from, std::size_t limit) override;
   Status history(const std::string& prefix, Revision after, const Sink& sink) override;
+  Result<Revision> nth_newest(Revision n) override;
   Status compact(Revision from, Revision upto) override;
   Result<std::vector<Entry>> load_volatile() override;
   Status save_volatile(const std::vector<Entry>& entries) override;
@@ -118,7 +119,7 @@ class SqliteBackend final : public Backend {
   sqlite3* db_ = nullptr;
   BackendState state_;
   Statement begin_, commit_, rollback_, find_, find_value_, insert_history_, put_live_, delete_live_, drop_history_,
-      put_meta_, get_meta_, range_, history_, compact_, max_revision_;
+      put_meta_, get_meta_, range_, history_, compact_, max_revision_, nth_newest_;
 };
 
 SqliteBackend::~SqliteBackend() { (void)close(); }
@@ -190,7 +191,7 @@ Status SqliteBackend::check_format() {
 }
 
 Status SqliteBackend::prepare_all() {
-  const std::array<std::pair<Statement*, const char*>, 15> statements{{
+  const std::array<std::pair<Statement*, const char*>, 16> statements{{
       {&begin_, "BEGIN IMMEDIATE"},
       {&commit_, "COMMIT"},
       {&rollback_, "ROLLBACK"},
@@ -214,6 +215,7 @@ Status SqliteBackend::prepare_all() {
        "DELETE FROM history WHERE revision>?1 AND revision<=?2 AND NOT EXISTS(SELECT 1 FROM live WHERE live.key=history.key AND"
        " live.mod_revision=history.revision)"},
       {&max_revision_, "SELECT COALESCE(MAX(revision),0) FROM history"},
+      {&nth_newest_, "SELECT revision FROM history ORDER BY revision DESC LIMIT 1 OFFSET ?1"},
   }};
   for (const auto& [statement, sql] : statements) {
     if (const int code = statement->prepare(db_, sql); code != SQLITE_OK) return fail(error(code));
@@ -330,6 +332,15 @@ Status SqliteBackend::history(const std::string& prefix, Revision after, const S
   }
 }
 
+Result<Revision> SqliteBackend::nth_newest(Revision n) {
+  Use use(nth_newest_);
+  use.bind(n);
+  const int code = use.step();
+  if (code == SQLITE_DONE) return 0;
+  if (code != SQLITE_ROW) return fail(error(code));
+  return use.integer(0);
+}
+
 Status SqliteBackend::compact(Revision from, Revision upto) {
   Use use(compact_);
   use.bind(from).bind(upto);
@@ -369,7 +380,7 @@ Status SqliteBackend::save_volatile(const std::vector<Entry>& entries) {
 Status SqliteBackend::close() {
   if (db_ == nullptr) return {};
   for (Statement* statement : {&begin_, &commit_, &rollback_, &find_, &find_value_, &insert_history_, &put_live_, &delete_live_,
-                               &drop_history_, &put_meta_, &get_meta_, &range_, &history_, &compact_, &max_revision_}) {
+                               &drop_history_, &put_meta_, &get_meta_, &range_, &history_, &compact_, &max_revision_, &nth_newest_}) {
     statement->finalize();
   }
   const int code = sqlite3_close(std::exchange(db_, nullptr));

@@ -178,6 +178,37 @@ TEST_CASE("store: watches opened under write load see each revision once") {
   }
 }
 
+TEST_CASE("store: a watch opened at a future or past revision sees volatile and durable writes in order, once") {
+  const auto* kind = GENERATE("memory", "sqlite");
+  Subject subject(kind);
+  Store& store = *subject.store;
+  const auto first = write(store, put("/p/a", "1"));
+  REQUIRE(first);
+  Collector past;
+  Collector future;
+  std::vector<std::unique_ptr<Watch>> watches;
+  run([&]() -> Task<void> {
+    watches.push_back(std::move(*store.watch("/p/", *first + 4, future.sink())));
+    // The other is registered while writes are queued: the volatile one must not fall between history and live.
+    TaskGroup writers(co_await boost::asio::this_coro::executor);
+    for (int i = 0; i < 8; ++i) {
+      auto one = i % 2 == 0 ? lease("/p/lease", std::to_string(i)) : put("/p/a", std::to_string(i));
+      writers.spawn("writer", [](Store& s, Write w) -> Task<void> {
+        if (!co_await s.write(std::move(w))) std::abort();
+      }(store, std::move(one)));
+    }
+    co_await yield_now();
+    watches.push_back(std::move(*store.watch("/p/", *first - 1, past.sink())));
+    while (writers.size() > 0) co_await sleep_for(std::chrono::milliseconds(1));
+  });
+  const auto seen = past.settled(store);
+  for (std::size_t i = 1; i < seen.size(); ++i) CHECK(seen[i].revision > seen[i - 1].revision);
+  CHECK(seen.back().revision == *first + 8);
+  const auto later = future.settled(store);
+  REQUIRE(later.size() == 4);
+  CHECK(later.front().revision == *first + 5);
+}
+
 TEST_CASE("store: compaction forgets history but no live entry") {
   const auto* kind = GENERATE("memory", "sqlite");
   Subject subject(kind);

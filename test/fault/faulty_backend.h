@@ -1,6 +1,7 @@
 // A backend that fails on demand: the full disk, the read-only disk and the torn commit of the fault tests.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -11,6 +12,8 @@ namespace brume::store::test {
 struct Faults {
   int fail_commits = 0;  ///< how many of the next commits fail
   int fail_applies = 0;  ///< how many of the next applied events fail
+  int fail_histories = 0;  ///< how many of the next readings of history fail
+  std::function<void()> in_range;  ///< called in a reading of a range, on the store's thread
   Error error{Code::kIo, "disk full: injected"};
 };
 
@@ -38,11 +41,17 @@ class FaultyBackend final : public Backend {
   }
   Status save_state(const BackendState& state) override { return inner_->save_state(state); }
   Result<Range> range(const std::string& prefix, const std::string& from, std::size_t limit) override {
+    if (faults_.in_range) faults_.in_range();
     return inner_->range(prefix, from, limit);
   }
   Status history(const std::string& prefix, Revision after, const Sink& sink) override {
+    if (faults_.fail_histories > 0) {
+      --faults_.fail_histories;
+      return fail(faults_.error);
+    }
     return inner_->history(prefix, after, sink);
   }
+  Result<Revision> nth_newest(Revision n) override { return inner_->nth_newest(n); }
   Status compact(Revision from, Revision upto) override { return inner_->compact(from, upto); }
   Result<std::vector<Entry>> load_volatile() override { return inner_->load_volatile(); }
   Status save_volatile(const std::vector<Entry>& entries) override { return inner_->save_volatile(entries); }

@@ -66,6 +66,8 @@ struct Health {
 class Watch {
  public:
   virtual ~Watch() = default;
+  /// Why the watch ended by itself: history could not be read. Its sink is not called any more then.
+  [[nodiscard]] virtual Status status() const = 0;
 };
 
 /// Called in revision order, on the store's thread, with everything one commit did. It must not block and must not call
@@ -86,7 +88,8 @@ class Store {
   virtual Task<Result<Range>> range(std::string prefix, std::string from, std::size_t limit) = 0;
 
   /// Calls `sink` with every event after `after` whose key starts with `prefix`: first what history holds, then live,
-  /// without gap or repeat. kExpired when `after` is older than the compacted history (volatile keys have none).
+  /// without gap or repeat. History has been delivered, or status() tells why not, when a call of range() made after
+  /// this one answers. kExpired when `after` is older than the compacted history (volatile keys have none).
   virtual Result<std::unique_ptr<Watch>> watch(std::string prefix, Revision after, Sink sink) = 0;
 
   /// Forgets history up to and with `revision`. Live entries stay.
