@@ -63,6 +63,7 @@ class Object {
   [[nodiscard]] const std::string& creation_timestamp() const { return creation_timestamp_; }
 
  private:
+  friend struct ObjectBuilder;
   Object() = default;
   std::string bytes_;
   std::string api_version_, kind_, ns_, name_, uid_;
