@@ -20,11 +20,11 @@ using api::ObjectPtr;
 using api::Resource;
 
 struct ListOptions {
-  std::string ns;  ///< empty: all namespaces (or cluster-scoped)
-  std::string label_selector;
-  std::string field_selector;
+  std::string ns = {};  ///< empty: all namespaces (or cluster-scoped)
+  std::string label_selector = {};
+  std::string field_selector = {};
   std::int64_t limit = 0;
-  std::string continue_token;
+  std::string continue_token = {};
 };
 
 struct List {
@@ -34,9 +34,9 @@ struct List {
 };
 
 struct WatchOptions {
-  std::string ns;
-  std::string label_selector;
-  std::string field_selector;
+  std::string ns = {};
+  std::string label_selector = {};
+  std::string field_selector = {};
   std::int64_t resource_version = 0;  ///< events after it
 };
 
@@ -58,17 +58,17 @@ class Watch {
 enum class PatchType : std::uint8_t { kJson, kMerge, kStrategic, kApply };
 
 struct WriteOptions {
-  std::string subresource;  ///< status, scale, binding, eviction, token, ...
+  std::string subresource = {};  ///< status, scale, binding, eviction, token, ...
   std::string field_manager = "brume";
   bool dry_run = false;
   bool force = false;  ///< of kApply
 };
 
 struct DeleteOptions {
-  std::optional<std::int64_t> grace_period_seconds;
-  std::string propagation_policy;  ///< Background, Foreground, Orphan or "" for the kind's default
-  std::string uid;                 ///< precondition
-  std::string resource_version;    ///< precondition
+  std::optional<std::int64_t> grace_period_seconds = {};
+  std::string propagation_policy = {};  ///< Background, Foreground, Orphan or "" for the kind's default
+  std::string uid = {};                 ///< precondition
+  std::string resource_version = {};    ///< precondition
 };
 
 /// Thread-safe; coroutines resume on the caller's loop. Parameters are by value: calls may be spawned.

@@ -1,0 +1,168 @@
+#include "brume/client/queue.h"
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "brume/base/log.h"
+#include "brume/base/task.h"
+
+namespace brume::client {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+struct WorkQueue::State {
+  State(std::string n, const Executor& executor, Clock& c, WorkQueueOptions o)
+      : name(std::move(n)), clock(c), options(o), tasks(executor) {}
+
+  std::string name;
+  Clock& clock;
+  WorkQueueOptions options;
+  TaskGroup tasks;
+  Reconcile reconcile;
+  bool started = false;
+
+  std::deque<std::string> ready;
+  std::unordered_set<std::string> dirty;    // in `ready`, or to be put there when its reconcile ends
+  std::unordered_set<std::string> running;  // being reconciled
+  std::unordered_map<std::string, int> failures;
+
+  std::unordered_map<std::string, SteadyTime> due;  // the time that counts for each delayed key
+  std::multimap<SteadyTime, std::string> delayed;   // may hold entries that `due` overrides
+  SteadyTime armed = SteadyTime::max();             // when the sleeper that counts wakes
+
+  void add(std::string key);
+  void add_at(std::string key, SteadyTime at);
+  void pump();
+  void arm();
+  void release_due();
+  std::chrono::milliseconds backoff(const std::string& key);
+  static Task<void> sleep(State* self, SteadyTime until);
+  static Task<void> work(State* self, std::string key);
+};
+
+void WorkQueue::State::add(std::string key) {
+  if (tasks.stopping() || !dirty.insert(key).second) return;
+  if (running.contains(key)) return;
+  ready.push_back(std::move(key));
+  pump();
+}
+
+void WorkQueue::State::pump() {
+  while (started && !tasks.stopping() && running.size() < options.workers && !ready.empty()) {
+    std::string key = std::move(ready.front());
+    ready.pop_front();
+    dirty.erase(key);
+    running.insert(key);
+    tasks.spawn("reconcile", work(this, std::move(key)));
+  }
+}
+
+Task<void> WorkQueue::State::work(State* self, std::string key) {
+  // Cancellation leaves by exception: the key must not stay marked as running then.
+  struct Ended {
+    State* self;
+    const std::string& key;
+    ~Ended() { self->running.erase(key); }
+  };
+  {
+    Ended ended{self, key};
+    const auto done = co_await self->reconcile(key);
+    if (done) {
+      self->failures.erase(key);
+    } else {
+      const auto level = done.error().code == Code::kConflict ? log::Level::kDebug : log::Level::kWarn;
+      log::write(level, "reconcile failed, will be tried again",
+                 {{"queue", self->name}, {"key", key}, {"error", done.error().message}});
+      self->add_at(key, self->clock.steady() + self->backoff(key));
+    }
+  }
+  if (self->dirty.contains(key)) self->ready.push_back(key);
+  self->pump();
+}
+
+std::chrono::milliseconds WorkQueue::State::backoff(const std::string& key) {
+  const int n = std::min(failures[key]++, 40);
+  const auto delay = options.base_delay * (std::int64_t{1} << std::min(n, 30));
+  return std::min<std::chrono::milliseconds>(delay, options.max_delay);
+}
+
+void WorkQueue::State::add_at(std::string key, SteadyTime at) {
+  if (tasks.stopping()) return;
+  auto [it, fresh] = due.try_emplace(key, at);
+  if (!fresh && it->second <= at) return;
+  it->second = at;
+  delayed.emplace(at, std::move(key));
+  arm();
+}
+
+// One sleeper waits for the earliest key. An earlier one gets its own; the later sleeper finds nothing due and ends.
+void WorkQueue::State::arm() {
+  if (!started || delayed.empty() || delayed.begin()->first >= armed) return;
+  armed = delayed.begin()->first;
+  tasks.spawn("queue-delay", sleep(this, armed));
+}
+
+Task<void> WorkQueue::State::sleep(State* self, SteadyTime until) {
+  const auto now = self->clock.steady();
+  if (until > now) co_await self->clock.sleep(until - now);
+  if (self->armed == until) self->armed = SteadyTime::max();
+  self->release_due();
+  self->arm();
+}
+
+void WorkQueue::State::release_due() {
+  const auto now = clock.steady();
+  while (!delayed.empty() && delayed.begin()->first <= now) {
+    auto node = delayed.extract(delayed.begin());
+    auto it = due.find(node.mapped());
+    if (it == due.end() || it->second != node.key()) continue;  // a later entry that an earlier one overrode
+    due.erase(it);
+    add(std::move(node.mapped()));
+  }
+}
+
+WorkQueue::WorkQueue(std::string name, const Executor& executor, Clock& clock, WorkQueueOptions options)
+    : state_(std::make_unique<State>(std::move(name), executor, clock, options)) {}
+WorkQueue::~WorkQueue() = default;
+
+void WorkQueue::start(Reconcile reconcile) {
+  state_->reconcile = std::move(reconcile);
+  state_->started = true;
+  state_->arm();
+  state_->pump();
+}
+
+Task<void> WorkQueue::stop() {
+  auto* state = state_.get();
+  state->ready.clear();
+  state->delayed.clear();
+  state->due.clear();
+  co_await state->tasks.stop();
+}
+
+void WorkQueue::add(std::string key) { state_->add(std::move(key)); }
+
+void WorkQueue::add_after(std::string key, std::chrono::steady_clock::duration delay) {
+  if (delay <= std::chrono::steady_clock::duration::zero()) return state_->add(std::move(key));
+  state_->add_at(std::move(key), state_->clock.steady() + delay);
+}
+
+void WorkQueue::add_rate_limited(std::string key) {
+  const auto delay = state_->backoff(key);
+  state_->add_at(std::move(key), state_->clock.steady() + delay);
+}
+
+void WorkQueue::forget(const std::string& key) { state_->failures.erase(key); }
+std::size_t WorkQueue::waiting() const { return state_->ready.size(); }
+std::size_t WorkQueue::delayed() const { return state_->due.size(); }
+std::size_t WorkQueue::running() const { return state_->running.size(); }
+
+int WorkQueue::failures(const std::string& key) const {
+  auto it = state_->failures.find(key);
+  return it == state_->failures.end() ? 0 : it->second;
+}
+
+}  // namespace brume::client

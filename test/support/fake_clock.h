@@ -1,0 +1,91 @@
+// FakeClock: time that stands still until a test moves it; and waiting for other tasks of the loop to settle.
+#pragma once
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "brume/base/clock.h"
+#include "brume/base/task.h"
+
+namespace brume::test {
+
+/// A Clock whose sleepers wake only by advance(). It starts at 2026-01-01T00:00:00Z. Thread-safe.
+class FakeClock : public Clock {
+ public:
+  [[nodiscard]] WallTime now() const override {
+    std::lock_guard lock(mutex_);
+    return wall_;
+  }
+  [[nodiscard]] std::chrono::steady_clock::time_point steady() const override {
+    std::lock_guard lock(mutex_);
+    return steady_;
+  }
+
+  Task<void> sleep(std::chrono::steady_clock::duration duration) override {
+    auto sleeper = std::make_shared<Sleeper>(co_await boost::asio::this_coro::executor);
+    {
+      std::lock_guard lock(mutex_);
+      sleeper->deadline = steady_ + duration;
+      std::erase_if(sleepers_, [](const std::weak_ptr<Sleeper>& s) { return s.expired(); });
+      sleepers_.push_back(sleeper);
+    }
+    while (steady() < sleeper->deadline) co_await sleeper->event.wait();
+  }
+
+  /// Moves both clocks on and wakes every sleeper whose time has come.
+  void advance(std::chrono::steady_clock::duration by) {
+    std::lock_guard lock(mutex_);
+    steady_ += by;
+    wall_ += std::chrono::duration_cast<WallTime::duration>(by);
+    for (auto& weak : sleepers_) {
+      auto sleeper = weak.lock();
+      if (!sleeper || sleeper->deadline > steady_) continue;
+      boost::asio::post(sleeper->executor, [sleeper] { sleeper->event.notify(); });
+    }
+  }
+
+  /// How many tasks sleep now.
+  [[nodiscard]] std::size_t sleepers() const {
+    std::lock_guard lock(mutex_);
+    return static_cast<std::size_t>(std::count_if(sleepers_.begin(), sleepers_.end(), [this](const auto& weak) {
+      auto sleeper = weak.lock();
+      return sleeper && sleeper->deadline > steady_;
+    }));
+  }
+
+ private:
+  struct Sleeper {
+    explicit Sleeper(Executor ex) : executor(std::move(ex)), event(executor) {}
+    Executor executor;
+    Event event;
+    std::chrono::steady_clock::time_point deadline;
+  };
+  mutable std::mutex mutex_;
+  WallTime wall_ = WallTime(std::chrono::seconds(1767225600));
+  std::chrono::steady_clock::time_point steady_ = std::chrono::steady_clock::time_point(std::chrono::hours(1));
+  std::vector<std::weak_ptr<Sleeper>> sleepers_;
+};
+
+/// Lets the other tasks of this loop run for a while (they must not wait for real time or other threads).
+inline Task<void> settle(int rounds = 300) {
+  for (int i = 0; i < rounds; ++i) co_await yield_now();
+}
+
+/// Lets other tasks run until `predicate` holds; false after `limit` of real time.
+inline Task<bool> eventually(std::function<bool()> predicate,
+                             std::chrono::milliseconds limit = std::chrono::seconds(5)) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (!predicate()) {
+    if (std::chrono::steady_clock::now() > deadline) co_return false;
+    co_await yield_now();
+  }
+  co_return true;
+}
+
+}  // namespace brume::test
