@@ -1,0 +1,52 @@
+// The controllers: everything that kube-controller-manager does here, on one loop.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "brume/base/clock.h"
+#include "brume/base/task_fwd.h"
+#include "brume/client/client.h"
+#include "brume/client/informer.h"
+
+namespace brume::controller {
+
+/// What controllers know of the cluster beside the API. Defaults are kube-controller-manager's.
+struct Options {
+  /// PEM of the CA that signed the server's certificate, for the ConfigMap kube-root-ca.crt. Empty: none is published.
+  std::string root_ca_pem = {};
+
+  /// The Service `kubernetes`: its address (first of the service range), and where the server answers. An empty
+  /// service_ip leaves the service alone.
+  std::string service_ip = {};
+  std::string advertise_address = {};
+  std::uint16_t secure_port = 6443;
+
+  std::chrono::seconds node_monitor_grace_period{50};  ///< lease age after which a node is Unknown
+  std::chrono::seconds node_monitor_period{5};
+  std::size_t terminated_pod_threshold = 12500;  ///< finished pods above it are deleted, oldest first
+  std::chrono::seconds event_ttl{3600};
+  bool garbage_collection = true;
+};
+
+/// Owner of all controllers. Owner: the loop of `informers`; every call on it.
+class Controllers {
+ public:
+  /// Informers are made at once and started by start().
+  Controllers(client::InformerFactory& informers, Options options);
+  ~Controllers();  ///< after stop(), or when never started
+  Controllers(const Controllers&) = delete;
+  Controllers& operator=(const Controllers&) = delete;
+
+  /// Returns at once; each controller begins when what it reads has been listed.
+  void start();
+  Task<void> stop();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace brume::controller

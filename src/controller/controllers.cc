@@ -1,0 +1,50 @@
+#include "brume/controller/controllers.h"
+
+#include <vector>
+
+#include "brume/base/task.h"
+#include "make.h"
+
+namespace brume::controller {
+
+struct Controllers::State {
+  State(client::InformerFactory& informers, Options options)
+      : views(informers.informer("pods"), decode_pod), context{informers, std::move(options), views} {}
+
+  PodViews views;
+  Context context;
+  std::vector<std::unique_ptr<Controller>> all;
+};
+
+Controllers::Controllers(client::InformerFactory& informers, Options options)
+    : state_(std::make_unique<State>(informers, std::move(options))) {
+  auto& context = state_->context;
+  auto& all = state_->all;
+  all.push_back(make_kubernetes_service(context));
+  all.push_back(make_service_account(context));
+  if (!context.options.root_ca_pem.empty()) all.push_back(make_root_ca(context));
+  all.push_back(make_deployment(context));
+  all.push_back(make_replicaset(context));
+  all.push_back(make_replication_controller(context));
+  all.push_back(make_endpoint_slice(context));
+  all.push_back(make_endpoints(context));
+  all.push_back(make_namespace(context));
+  all.push_back(make_node_lifecycle(context));
+  all.push_back(make_taint_eviction(context));
+  all.push_back(make_pod_gc(context));
+  all.push_back(make_event_ttl(context));
+  if (context.options.garbage_collection) all.push_back(make_garbage_collector(context));
+}
+
+Controllers::~Controllers() = default;
+
+void Controllers::start() {
+  state_->context.informers.start();
+  for (auto& controller : state_->all) controller->start();
+}
+
+Task<void> Controllers::stop() {
+  for (auto& controller : state_->all) co_await controller->stop();
+}
+
+}  // namespace brume::controller

@@ -1,0 +1,235 @@
+#include "deployment_util.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "brume/base/strings.h"
+
+namespace brume::controller {
+
+namespace {
+
+constexpr std::int64_t kForever = std::numeric_limits<std::int32_t>::max();  // a deadline that means none
+
+}  // namespace
+
+std::int64_t ReplicaSet::revision() const { return parse_int(annotation(kRevision)).value_or(0); }
+
+bool DeploymentState::has_deadline() const {
+  const auto seconds = num(spec(), "progressDeadlineSeconds", kForever);
+  return seconds != kForever;
+}
+
+std::chrono::seconds DeploymentState::deadline() const {
+  return std::chrono::seconds(num(spec(), "progressDeadlineSeconds", 600));
+}
+
+std::int64_t DeploymentState::max_surge() const {
+  return rolling() ? fenceposts(at(spec(), "strategy"), replicas()).first : 0;
+}
+
+std::int64_t DeploymentState::max_unavailable() const {
+  if (!rolling() || replicas() == 0) return 0;
+  return std::min(fenceposts(at(spec(), "strategy"), replicas()).second, replicas());
+}
+
+// Sizes
+// ----------------------------------------------------------------------------------------------------------------
+
+std::int64_t scaled_value(const Json& int_or_percent, std::int64_t total, bool round_up) {
+  if (int_or_percent.is_number_integer()) return int_or_percent.get<std::int64_t>();
+  auto text = str(int_or_percent);
+  if (!text.ends_with('%')) return 0;
+  text.remove_suffix(1);
+  const auto product = parse_int(text).value_or(0) * total;
+  return round_up ? (product + 99) / 100 : product / 100;
+}
+
+std::pair<std::int64_t, std::int64_t> fenceposts(const Json& strategy, std::int64_t replicas) {
+  static const Json kQuarter = "25%";
+  const auto& rolling = at(strategy, "rollingUpdate");
+  const auto& surge = at(rolling, "maxSurge");
+  const auto& unavailable = at(rolling, "maxUnavailable");
+  const auto up = scaled_value(surge.is_null() ? kQuarter : surge, replicas, true);
+  auto down = scaled_value(unavailable.is_null() ? kQuarter : unavailable, replicas, false);
+  if (up == 0 && down == 0) down = 1;  // else nothing could ever move
+  return {up, down};
+}
+
+std::int64_t sum_replicas(const ReplicaSets& sets) {
+  std::int64_t sum = 0;
+  for (const auto& set : sets) sum += set.replicas();
+  return sum;
+}
+
+std::int64_t sum_available(const ReplicaSets& sets) {
+  std::int64_t sum = 0;
+  for (const auto& set : sets) sum += set.available();
+  return sum;
+}
+
+ReplicaSets with_replicas(const ReplicaSets& sets) {
+  ReplicaSets out;
+  std::copy_if(sets.begin(), sets.end(), std::back_inserter(out), [](const auto& set) { return set.replicas() > 0; });
+  return out;
+}
+
+bool older(const ReplicaSet& a, const ReplicaSet& b) {
+  if (a.object->creation_timestamp() != b.object->creation_timestamp()) {
+    return a.object->creation_timestamp() < b.object->creation_timestamp();
+  }
+  return a.name() < b.name();
+}
+
+std::int64_t new_size(const DeploymentState& deployment, std::int64_t total, std::int64_t current) {
+  if (!deployment.rolling()) return deployment.replicas();
+  const auto limit = deployment.replicas() + deployment.max_surge();
+  if (total >= limit) return current;
+  return current + std::min(limit - total, deployment.replicas() - current);
+}
+
+std::int64_t proportion(const ReplicaSet& set, const DeploymentState& deployment, std::int64_t to_add,
+                        std::int64_t added) {
+  const auto size = set.replicas();
+  if (size == 0 || to_add == 0 || to_add == added) return 0;
+  std::int64_t share = -size;
+  if (deployment.replicas() != 0) {
+    // The set's share of the limit that held when it was last scaled.
+    auto before = parse_int(set.annotation(kMaxReplicas)).value_or(0);
+    if (before == 0) before = num(at(deployment.value, "status"), "replicas");
+    if (before == 0) return 0;
+    const auto limit = deployment.replicas() + deployment.max_surge();
+    const auto wanted = static_cast<double>(size) * static_cast<double>(limit) / static_cast<double>(before);
+    share = static_cast<std::int64_t>(std::llround(wanted)) - size;
+  }
+  return to_add > 0 ? std::min(share, to_add - added) : std::max(share, to_add - added);
+}
+
+// Templates
+// ------------------------------------------------------------------------------------------------------------
+
+std::string template_hash(const Json& pod_template, std::int64_t collisions) {
+  // FNV-1a, 32 bits, over canonical bytes and, after a collision, its count.
+  std::uint32_t hash = 2166136261U;
+  const auto mix = [&hash](std::string_view bytes) {
+    for (const char c : bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
+  };
+  mix(dump_json(pod_template));
+  if (collisions > 0) mix(std::to_string(collisions));
+  // Kubernetes' alphabet for generated names: no vowels that could make words, none that look alike.
+  static constexpr std::string_view kSafe = "bcdfghjklmnpqrstvwxz2456789";
+  std::string out = std::to_string(hash);
+  for (char& c : out) c = kSafe[static_cast<unsigned char>(c) % kSafe.size()];
+  return out;
+}
+
+namespace {
+
+Json without_hash(Json pod_template) {
+  if (!pod_template.is_object()) return pod_template;
+  auto meta = pod_template.find("metadata");
+  if (meta == pod_template.end() || !meta->is_object()) return pod_template;
+  if (auto labels = meta->find("labels"); labels != meta->end() && labels->is_object()) {
+    labels->erase(std::string(kTemplateHash));
+    if (labels->empty()) meta->erase("labels");
+  }
+  if (at(*meta, "creationTimestamp").is_null()) meta->erase("creationTimestamp");
+  if (meta->empty()) pod_template.erase("metadata");
+  return pod_template;
+}
+
+}  // namespace
+
+bool same_template(const Json& a, const Json& b) { return without_hash(a) == without_hash(b); }
+
+int find_new(const DeploymentState& deployment, const ReplicaSets& sets) {
+  for (std::size_t i = 0; i < sets.size(); ++i) {
+    if (same_template(at(sets[i].value, "spec", "template"), at(deployment.spec(), "template"))) {
+      return static_cast<int>(i);
+    }
+  }
+  return -1;
+}
+
+// Progress
+// -------------------------------------------------------------------------------------------------------------
+
+bool complete(const DeploymentState& deployment, const Json& status) {
+  const auto wanted = deployment.replicas();
+  return num(status, "updatedReplicas") == wanted && num(status, "replicas") == wanted &&
+         num(status, "availableReplicas") == wanted &&
+         num(status, "observedGeneration") >= deployment.object->generation();
+}
+
+bool progressing(const Json& before, const Json& after) {
+  const auto old_before = num(before, "replicas") - num(before, "updatedReplicas");
+  const auto old_after = num(after, "replicas") - num(after, "updatedReplicas");
+  return num(after, "updatedReplicas") > num(before, "updatedReplicas") || old_after < old_before ||
+         num(after, "readyReplicas") > num(before, "readyReplicas") ||
+         num(after, "availableReplicas") > num(before, "availableReplicas");
+}
+
+bool timed_out(const DeploymentState& deployment, const Json& status, WallTime now) {
+  if (!deployment.has_deadline()) return false;
+  const auto& condition = client::find_condition(status, "Progressing");
+  if (condition.is_null()) return false;
+  const auto reason = str(condition, "reason");
+  if (reason == "NewReplicaSetAvailable") return false;
+  if (reason == "ProgressDeadlineExceeded") return true;
+  const auto since = parse_rfc3339(str(condition, "lastUpdateTime"));
+  return since && *since + deployment.deadline() < now;
+}
+
+void set_deployment_condition(Json& status, std::string_view type, std::string_view value, std::string_view reason,
+                              std::string message, WallTime now) {
+  const auto& current = client::find_condition(status, type);
+  if (!current.is_null() && str(current, "status") == value && str(current, "reason") == reason) return;
+  client::set_condition(status,
+                        {{"type", std::string(type)},
+                         {"status", std::string(value)},
+                         {"reason", std::string(reason)},
+                         {"message", std::move(message)},
+                         {"lastUpdateTime", format_rfc3339(now)}},
+                        now);
+}
+
+// Annotations
+// ----------------------------------------------------------------------------------------------------------
+
+bool set_annotation(Json& object, std::string_view key, const std::string& value) {
+  if (str(at(object, "metadata", "annotations"), key) == value && at(object, "metadata", "annotations").contains(key)) {
+    return false;
+  }
+  object["metadata"]["annotations"][std::string(key)] = value;
+  return true;
+}
+
+bool inherit_annotations(const DeploymentState& deployment, Json& set) {
+  const auto& annotations = at(deployment.value, "metadata", "annotations");
+  if (!annotations.is_object()) return false;
+  bool changed = false;
+  for (const auto& [key, value] : annotations.items()) {
+    if (key == "kubectl.kubernetes.io/last-applied-configuration" || key == kRevision || key == kRevisionHistory ||
+        key == kDesiredReplicas || key == kMaxReplicas || key == "deprecated.deployment.rollback.to") {
+      continue;
+    }
+    changed = set_annotation(set, key, std::string(str(value))) || changed;
+  }
+  return changed;
+}
+
+bool raise_revision(Json& set, std::int64_t revision) {
+  const std::string old(str(at(set, "metadata", "annotations"), kRevision));
+  const auto before = parse_int(old);
+  if (before.value_or(0) >= revision) return false;
+  set_annotation(set, kRevision, std::to_string(revision));
+  if (before) {
+    std::string history(str(at(set, "metadata", "annotations"), kRevisionHistory));
+    history += (history.empty() ? "" : ",") + old;
+    set_annotation(set, kRevisionHistory, history);
+  }
+  return true;
+}
+
+}  // namespace brume::controller

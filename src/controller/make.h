@@ -1,0 +1,25 @@
+// One function a controller: what Controllers starts and tests start alone.
+#pragma once
+
+#include <memory>
+
+#include "controller.h"
+
+namespace brume::controller {
+
+std::unique_ptr<Controller> make_deployment(Context& context);
+std::unique_ptr<Controller> make_replicaset(Context& context);
+std::unique_ptr<Controller> make_replication_controller(Context& context);
+std::unique_ptr<Controller> make_endpoint_slice(Context& context);
+std::unique_ptr<Controller> make_endpoints(Context& context);
+std::unique_ptr<Controller> make_namespace(Context& context);
+std::unique_ptr<Controller> make_service_account(Context& context);
+std::unique_ptr<Controller> make_root_ca(Context& context);
+std::unique_ptr<Controller> make_garbage_collector(Context& context);
+std::unique_ptr<Controller> make_node_lifecycle(Context& context);
+std::unique_ptr<Controller> make_taint_eviction(Context& context);
+std::unique_ptr<Controller> make_pod_gc(Context& context);
+std::unique_ptr<Controller> make_event_ttl(Context& context);
+std::unique_ptr<Controller> make_kubernetes_service(Context& context);
+
+}  // namespace brume::controller

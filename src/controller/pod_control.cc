@@ -1,0 +1,114 @@
+#include "pod_control.h"
+
+#include <algorithm>
+
+namespace brume::controller {
+
+// Expectations -------------------------------------------------------------------------------------------------------
+
+void Expectations::created(const std::string& owner, std::int64_t revision) {
+  auto& waiting = waiting_[owner];
+  waiting.revision = std::max(waiting.revision, revision);
+}
+
+void Expectations::deleting(const std::string& owner, const ObjectPtr& object) {
+  waiting_[owner].deleting.emplace(object->uid(), object->key());
+}
+
+bool Expectations::satisfied(const std::string& owner) {
+  auto it = waiting_.find(owner);
+  if (it == waiting_.end()) return true;
+  std::erase_if(it->second.deleting, [this](const auto& entry) {
+    const auto now = informer_.get(entry.second);
+    return !now || now->uid() != entry.first || now->deleting();
+  });
+  if (!it->second.deleting.empty() || it->second.revision > informer_.revision()) return false;
+  waiting_.erase(it);
+  return true;
+}
+
+// Claims -------------------------------------------------------------------------------------------------------------
+
+std::string orphans_of(std::string_view ns) { return "orphans/" + std::string(ns); }
+
+void index_by_controller(const Object& object, std::vector<std::string>& values) {
+  const auto* owner = object.controller();
+  values.push_back(owner != nullptr ? owner->uid : orphans_of(object.ns()));
+}
+
+Json pod_from_template(const Object& owner, const Json& pod_template) {
+  const auto& meta = at(pod_template, "metadata");
+  Json pod = {{"metadata", {{"generateName", owner.name() + "-"}, {"namespace", owner.ns()}}}};
+  for (const char* kept : {"labels", "annotations", "finalizers"}) {
+    if (meta.is_object() && meta.contains(kept)) pod["metadata"][kept] = meta[kept];
+  }
+  pod["metadata"]["ownerReferences"] = Json::array({client::controller_reference(owner)});
+  pod["spec"] = at(pod_template, "spec");
+  return pod;
+}
+
+Task<Status> adopt(client::Client& client, const api::Resource& resource, ObjectPtr object, ObjectPtr owner) {
+  Json patch = {
+      {"metadata", {{"ownerReferences", Json::array({client::controller_reference(*owner)})}, {"uid", object->uid()}}}};
+  auto done =
+      co_await client.patch(resource, object->ns(), object->name(), client::PatchType::kStrategic, std::move(patch));
+  if (!done && done.error().code != Code::kNotFound) co_return fail(done.error());
+  co_return Status{};
+}
+
+Task<Status> release(client::Client& client, const api::Resource& resource, ObjectPtr object, std::string owner_uid) {
+  Json patch = {
+      {"metadata",
+       {{"ownerReferences", Json::array({{{"$patch", "delete"}, {"uid", owner_uid}}})}, {"uid", object->uid()}}}};
+  auto done =
+      co_await client.patch(resource, object->ns(), object->name(), client::PatchType::kStrategic, std::move(patch));
+  // Gone, or another object of that name: nothing to release.
+  if (!done && done.error().code != Code::kNotFound && done.error().code != Code::kInvalid) {
+    co_return fail(done.error());
+  }
+  co_return Status{};
+}
+
+namespace {
+
+// An owner in the cache may be gone already or be another of the same name; adopting for it would orphan the object.
+Task<Status> check_owner(client::Client& client, const api::Resource& owners, ObjectPtr owner) {
+  BRUME_CO_TRY(auto now, co_await client.get(owners, owner->ns(), owner->name()));
+  if (now->uid() != owner->uid()) {
+    co_return fail(Code::kConflict, "original " + owner->kind() + " " + owner->key() + " is gone");
+  }
+  if (now->deleting()) co_return fail(Code::kConflict, owner->key() + " has just been deleted");
+  co_return Status{};
+}
+
+}  // namespace
+
+Task<Result<std::vector<ObjectPtr>>> claim(client::Client& client, Informer& informer, const api::Resource& owners,
+                                           ObjectPtr owner, api::LabelSelector selector,
+                                           std::function<bool(const ObjectPtr&)> wanted) {
+  std::vector<ObjectPtr> mine;
+  std::vector<ObjectPtr> strays;
+  for (const auto& object : informer.index(kByController, owner->uid())) {
+    if (selector.matches(object->labels())) {
+      mine.push_back(object);
+    } else if (!owner->deleting() && wanted(object)) {
+      strays.push_back(object);
+    }
+  }
+  std::vector<ObjectPtr> orphans;
+  for (const auto& object : informer.index(kByController, orphans_of(owner->ns()))) {
+    if (owner->deleting() || object->deleting() || !wanted(object)) continue;
+    if (selector.matches(object->labels())) orphans.push_back(object);
+  }
+  for (const auto& object : strays) {
+    BRUME_CO_CHECK(co_await release(client, informer.resource(), object, owner->uid()));
+  }
+  if (!orphans.empty()) BRUME_CO_CHECK(co_await check_owner(client, owners, owner));
+  for (const auto& object : orphans) {
+    BRUME_CO_CHECK(co_await adopt(client, informer.resource(), object, owner));
+    mine.push_back(object);
+  }
+  co_return mine;
+}
+
+}  // namespace brume::controller

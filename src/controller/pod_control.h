@@ -1,0 +1,57 @@
+// Creating, deleting and claiming pods on behalf of an owner.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "brume/api/selector.h"
+#include "controller.h"
+
+namespace brume::controller {
+
+/// What an owner's pods were told to be, until the pod informer shows it: without it, a reconcile on an old copy would
+/// create or delete the same pods again. Creations are awaited by revision (the copy must have reached it), deletions
+/// by uid.
+class Expectations {
+ public:
+  explicit Expectations(Informer& informer) : informer_(informer) {}
+
+  void created(const std::string& owner, std::int64_t revision);
+  void deleting(const std::string& owner, const ObjectPtr& object);
+  /// Nothing is outstanding.
+  bool satisfied(const std::string& owner);
+  void forget(const std::string& owner) { waiting_.erase(owner); }
+
+ private:
+  struct Waiting {
+    std::int64_t revision = 0;
+    std::unordered_map<std::string, std::string> deleting;  // uid to key
+  };
+  Informer& informer_;
+  std::unordered_map<std::string, Waiting> waiting_;
+};
+
+/// The name of the informer index that objects without controller are found by, and its value for a namespace; objects
+/// with a controller are under its uid.
+inline constexpr std::string_view kByController = "controller";
+std::string orphans_of(std::string_view ns);
+void index_by_controller(const Object& object, std::vector<std::string>& values);
+
+/// A pod from a pod template, owned by `owner`, with a generated name.
+Json pod_from_template(const Object& owner, const Json& pod_template);
+
+/// Gives `object` to `owner`, or takes it away, by a patch that demands the object's uid.
+Task<Status> adopt(client::Client& client, const api::Resource& resource, ObjectPtr object, ObjectPtr owner);
+Task<Status> release(client::Client& client, const api::Resource& resource, ObjectPtr object, std::string owner_uid);
+
+/// Which of the objects (of `resource`, from `informer`, which has the index kByController) belong to `owner`: those it
+/// controls and its selector matches; it adopts matching orphans and releases what no longer matches. Only objects for
+/// which `wanted` holds are adopted or released. The owner is read anew before the first adoption.
+Task<Result<std::vector<ObjectPtr>>> claim(client::Client& client, Informer& informer, const api::Resource& owners,
+                                           ObjectPtr owner, api::LabelSelector selector,
+                                           std::function<bool(const ObjectPtr&)> wanted);
+
+}  // namespace brume::controller

@@ -1,0 +1,148 @@
+// Pods that nobody else deletes: finished ones above a threshold, those of nodes that are gone, and those that were
+// deleted before they had a node. And old events.
+#include <algorithm>
+
+#include "make.h"
+
+namespace brume::controller {
+
+namespace {
+
+constexpr auto kNodeQuarantine = std::chrono::seconds(40);  // a node may be registered anew within it
+constexpr std::string_view kFinished = "finished";          // queue keys beside pods' ns/name
+
+class PodGc final : public Controller {
+ public:
+  explicit PodGc(Context& context)
+      : Controller(context, "pod-garbage-collector"), pods_(use("pods")), nodes_(use("nodes")) {
+    pods_.add_handler({.added = [this](const ObjectPtr& now) { look(now); },
+                       .updated = [this](const ObjectPtr&, const ObjectPtr& now) { look(now); },
+                       .deleted = nullptr});
+    pods_.add_index(kByNode, index_by_node);
+    nodes_.add_handler({.added = nullptr, .updated = nullptr, .deleted = [this](const ObjectPtr& node) {
+                          for (const auto& pod : pods_.index(kByNode, node->name())) {
+                            queue_.add_after(pod->key(), kNodeQuarantine);
+                          }
+                        }});
+  }
+
+ private:
+  void look(const ObjectPtr& pod) {
+    const auto& view = context_.pods.of(pod);
+    if (view.node_name.empty()) {
+      if (pod->deleting()) enqueue(pod);
+    } else if (nodes_.has_synced() && !nodes_.get(view.node_name)) {
+      queue_.add_after(pod->key(), kNodeQuarantine);
+    }
+    if (view.finished()) queue_.add(std::string(kFinished));
+  }
+
+  void synced() override {
+    pods_.each([this](const ObjectPtr& pod) { look(pod); });
+  }
+
+  Task<Status> reconcile(std::string key) override {
+    if (key == kFinished) co_return co_await trim_finished();
+    const auto pod = pods_.get(key);
+    if (!pod) co_return Status{};
+    const auto& view = context_.pods.of(pod);
+    if (view.node_name.empty()) {
+      if (!pod->deleting()) co_return Status{};
+      co_return co_await remove(pod);
+    }
+    if (nodes_.get(view.node_name)) co_return Status{};
+    const bool finished = view.finished();
+    const auto live = co_await client().get(nodes_.resource(), "", view.node_name);
+    if (live || live.error().code != Code::kNotFound) co_return Status{};
+    if (!finished) BRUME_CO_CHECK(co_await mark_failed(pod));
+    co_return co_await remove(pod);
+  }
+
+  Task<Status> mark_failed(ObjectPtr pod) {
+    const Json value = pod->parse();
+    const auto& before = at(value, "status");
+    Json status = before;
+    status["phase"] = "Failed";
+    client::set_condition(status,
+                          {{"type", "DisruptionTarget"},
+                           {"status", "True"},
+                           {"reason", "DeletionByPodGC"},
+                           {"message", "PodGC: node no longer exists"}},
+                          clock().now());
+    auto written = co_await write_status(client(), pods_.resource(), pod, before, std::move(status));
+    if (!written) co_return fail(written.error());
+    co_return Status{};
+  }
+
+  Task<Status> remove(ObjectPtr pod) {
+    auto done = co_await client().remove(pods_.resource(), pod->ns(), pod->name(),
+                                         {.grace_period_seconds = 0, .uid = pod->uid()});
+    if (!done && done.error().code != Code::kNotFound) co_return done;
+    co_return Status{};
+  }
+
+  Task<Status> trim_finished() {
+    const auto threshold = context_.options.terminated_pod_threshold;
+    std::vector<ObjectPtr> finished;
+    pods_.each([&](const ObjectPtr& pod) {
+      if (!pod->deleting() && context_.pods.of(pod).finished()) finished.push_back(pod);
+    });
+    if (finished.size() <= threshold) co_return Status{};
+    std::sort(finished.begin(), finished.end(),
+              [](const ObjectPtr& a, const ObjectPtr& b) { return a->creation_timestamp() < b->creation_timestamp(); });
+    finished.resize(finished.size() - threshold);
+    for (const auto& pod : finished) BRUME_CO_CHECK(co_await remove(pod));
+    co_return Status{};
+  }
+
+  Informer& pods_;
+  Informer& nodes_;
+};
+
+/// Deletes events some time after their last occurrence. The store knows no leases, so this is what ends them.
+class EventTtl final : public Controller {
+ public:
+  explicit EventTtl(Context& context) : Controller(context, "event-ttl-controller") {}
+
+ private:
+  static constexpr auto kShortestPause = std::chrono::seconds(60);
+
+  void synced() override { queue_.add("sweep"); }
+
+  static WallTime last_seen(const Object& event) {
+    const Json value = event.parse();
+    WallTime last{};
+    for (const auto text :
+         {str(value, "lastTimestamp"), str(value, "eventTime"), str(at(value, "series"), "lastObservedTime"),
+          std::string_view(event.creation_timestamp())}) {
+      last = std::max(last, parse_rfc3339(text).value_or(WallTime{}));
+    }
+    return last;
+  }
+
+  Task<Status> reconcile(std::string) override {
+    const auto& events = res("events");
+    const auto ttl = context_.options.event_ttl;
+    BRUME_CO_TRY(auto all, co_await client::list_all(client(), events, {}));
+    const auto now = clock().now();
+    auto next = now + ttl;
+    for (const auto& event : all.items) {
+      const auto ends = last_seen(*event) + ttl;
+      if (ends > now) {
+        next = std::min(next, ends);
+        continue;
+      }
+      auto done = co_await client().remove(events, event->ns(), event->name(), {.uid = event->uid()});
+      if (!done && done.error().code != Code::kNotFound && done.error().code != Code::kConflict) co_return done;
+    }
+    queue_.add_after("sweep", std::max<WallTime::duration>(next - now, kShortestPause));
+    co_return Status{};
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Controller> make_pod_gc(Context& context) { return std::make_unique<PodGc>(context); }
+std::unique_ptr<Controller> make_event_ttl(Context& context) { return std::make_unique<EventTtl>(context); }
+
+}  // namespace brume::controller

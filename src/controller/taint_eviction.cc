@@ -1,0 +1,128 @@
+// Pods that do not, or no longer, tolerate a NoExecute taint of their node are deleted.
+#include <algorithm>
+#include <optional>
+#include <unordered_set>
+
+#include "brume/client/taints.h"
+#include "make.h"
+
+namespace brume::controller {
+
+namespace {
+
+using client::Taint;
+using client::Toleration;
+
+class TaintEviction final : public Controller {
+ public:
+  explicit TaintEviction(Context& context)
+      : Controller(context, "taint-eviction-controller"),
+        nodes_(use("nodes")),
+        pods_(use("pods")),
+        taints_(nodes_, [](const Object& node) {
+          auto all = client::decode_taints(at(node.parse(), "spec", "taints"));
+          std::erase_if(all, [](const Taint& taint) { return taint.effect != client::kNoExecute; });
+          return all;
+        }) {
+    pods_.add_index(kByNode, index_by_node);
+    const auto look = [this](const ObjectPtr& pod) {
+      const auto node = nodes_.get(context_.pods.of(pod).node_name);
+      if (node && !taints_.of(node).empty()) enqueue(pod);
+    };
+    pods_.add_handler({.added = look,
+                       .updated = [look](const ObjectPtr&, const ObjectPtr& now) { look(now); },
+                       .deleted = [this](const ObjectPtr& pod) { announced_.erase(pod->uid()); }});
+    nodes_.add_handler({.added = [this](const ObjectPtr& now) { look_at_pods(now, !taints_.of(now).empty()); },
+                        .updated = [this](const ObjectPtr&, const ObjectPtr& now) { node_changed(now); },
+                        .deleted = [this](const ObjectPtr& last) { tainted_.erase(last->name()); }});
+  }
+
+ private:
+  void node_changed(const ObjectPtr& now) {
+    const bool tainted = !taints_.of(now).empty();
+    // Heartbeats come every few seconds and change nothing here.
+    look_at_pods(now, tainted || tainted_.contains(now->name()));
+  }
+
+  void look_at_pods(const ObjectPtr& node, bool matters) {
+    if (!taints_.of(node).empty()) {
+      tainted_.insert(node->name());
+    } else {
+      tainted_.erase(node->name());
+    }
+    if (!matters) return;
+    for (const auto& pod : pods_.index(kByNode, node->name())) enqueue(pod);
+  }
+
+  /// When the pod is to go: nothing for never.
+  [[nodiscard]] std::optional<WallTime> deadline(const std::vector<Taint>& taints,
+                                                 const std::vector<Toleration>& tolerations) const {
+    std::optional<WallTime> first;
+    const auto now = clock().now();
+    for (const auto& taint : taints) {
+      std::optional<WallTime> end = now;
+      for (const auto& toleration : tolerations) {
+        if (!toleration.tolerates(taint)) continue;
+        end.reset();
+        if (toleration.seconds) {
+          const auto patience = std::chrono::seconds(std::max<std::int64_t>(0, *toleration.seconds));
+          end = taint.added.value_or(now) + patience;
+        }
+        break;
+      }
+      if (end) first = first ? std::min(*first, *end) : *end;
+    }
+    return first;
+  }
+
+  Task<Status> reconcile(std::string key) override {
+    const auto pod = pods_.get(key);
+    if (!pod || pod->deleting()) co_return Status{};
+    const auto node = nodes_.get(context_.pods.of(pod).node_name);
+    if (!node || context_.pods.of(pod).finished()) co_return Status{};
+    const Json value = pod->parse();
+    const auto end = deadline(taints_.of(node), client::decode_tolerations(at(value, "spec", "tolerations")));
+    if (!end) {
+      if (announced_.erase(pod->uid()) > 0) {
+        events_.normal(*pod, "TaintManagerEviction", "Cancelling deletion of Pod " + key);
+      }
+      co_return Status{};
+    }
+    if (*end > clock().now()) {
+      announced_.insert(pod->uid());
+      queue_.add_after(key, *end - clock().now());
+      co_return Status{};
+    }
+    announced_.erase(pod->uid());
+    events_.normal(*pod, "TaintManagerEviction", "Marking for deletion Pod " + key);
+    co_return co_await evict(pod, value);
+  }
+
+  Task<Status> evict(ObjectPtr pod, Json value) {
+    const auto& before = at(value, "status");
+    Json status = before;
+    client::set_condition(status,
+                          {{"type", "DisruptionTarget"},
+                           {"status", "True"},
+                           {"reason", "DeletionByTaintManager"},
+                           {"message", "Taint manager: deleting due to NoExecute taint"}},
+                          clock().now());
+    auto written = co_await write_status(client(), pods_.resource(), pod, before, std::move(status));
+    if (!written) co_return fail(written.error());
+    auto done = co_await client().remove(pods_.resource(), pod->ns(), pod->name(), {.uid = pod->uid()});
+    if (!done && done.error().code != Code::kNotFound) co_return done;
+    co_return Status{};
+  }
+
+  Informer& nodes_;
+  Informer& pods_;
+  client::Projection<std::vector<Taint>> taints_;
+  std::unordered_set<std::string> tainted_;    // nodes that had NoExecute taints when last seen
+  std::unordered_set<std::string> announced_;  // uids of pods whose time runs
+};
+
+}  // namespace
+
+std::unique_ptr<Controller> make_taint_eviction(Context& context) { return std::make_unique<TaintEviction>(context); }
+
+}  // namespace brume::controller

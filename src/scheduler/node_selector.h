@@ -1,0 +1,31 @@
+// core/v1 NodeSelectorTerm: which nodes a pod wants.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "brume/api/object.h"
+#include "brume/base/json_fwd.h"
+
+namespace brume::scheduler {
+
+struct NodeRequirement {
+  enum class Op : std::uint8_t { kIn, kNotIn, kExists, kDoesNotExist, kGt, kLt, kInvalid };
+  std::string key;
+  Op op = Op::kInvalid;
+  std::vector<std::string> values = {};
+  [[nodiscard]] bool matches(const std::string* value) const;  ///< null: the label is absent
+};
+
+/// All requirements must hold; a term without any matches nothing.
+struct NodeSelectorTerm {
+  std::vector<NodeRequirement> labels = {};
+  std::vector<NodeRequirement> fields = {};  ///< of metadata.name only
+  [[nodiscard]] bool matches(const api::Object& node) const;
+};
+
+NodeSelectorTerm decode_term(const Json& term);
+std::vector<NodeSelectorTerm> decode_terms(const Json& terms);
+
+}  // namespace brume::scheduler

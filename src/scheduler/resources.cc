@@ -1,0 +1,154 @@
+#include "resources.h"
+
+#include <algorithm>
+#include <deque>
+#include <map>
+
+#include "brume/api/quantity.h"
+#include "brume/base/json.h"
+
+namespace brume::scheduler {
+
+namespace {
+
+// kube-scheduler's DefaultMilliCPURequest and DefaultMemoryRequest.
+constexpr std::int64_t kDefaultMilliCpu = 100;
+constexpr std::int64_t kDefaultMemory = 200LL * 1024 * 1024;
+
+struct Names {
+  std::map<std::string, std::uint16_t, std::less<>> ids;
+  std::deque<std::string> names;
+};
+
+Names& names() {
+  thread_local Names table;  // one loop schedules; tests may have several, each with ids of its own
+  return table;
+}
+
+api::Quantity quantity(const Json& value) {
+  if (value.is_string()) return api::quantity_or_zero(str(value));
+  return value.is_number() ? api::quantity_or_zero(dump_json(value)) : api::Quantity();
+}
+
+}  // namespace
+
+std::uint16_t resource_id(std::string_view name) {
+  auto& table = names();
+  auto it = table.ids.find(name);
+  if (it != table.ids.end()) return it->second;
+  const auto id = static_cast<std::uint16_t>(table.names.size());
+  table.names.emplace_back(name);
+  table.ids.emplace(std::string(name), id);
+  return id;
+}
+
+const std::string& resource_name(std::uint16_t id) { return names().names.at(id); }
+
+std::int64_t Resources::extended_of(std::uint16_t id) const {
+  for (const auto& [have, amount] : extended) {
+    if (have == id) return amount;
+  }
+  return 0;
+}
+
+void Resources::set_extended(std::uint16_t id, std::int64_t amount) {
+  auto it = std::lower_bound(extended.begin(), extended.end(), id,
+                             [](const auto& entry, std::uint16_t wanted) { return entry.first < wanted; });
+  const bool there = it != extended.end() && it->first == id;
+  if (amount == 0) {
+    if (there) extended.erase(it);
+  } else if (there) {
+    it->second = amount;
+  } else {
+    extended.insert(it, {id, amount});
+  }
+}
+
+void Resources::add(const Resources& other) {
+  for (std::size_t i = 0; i < basic.size(); ++i) basic[i] += other.basic[i];
+  for (const auto& [id, amount] : other.extended) set_extended(id, extended_of(id) + amount);
+}
+
+void Resources::subtract(const Resources& other) {
+  for (std::size_t i = 0; i < basic.size(); ++i) basic[i] -= other.basic[i];
+  for (const auto& [id, amount] : other.extended) set_extended(id, extended_of(id) - amount);
+}
+
+void Resources::raise_to(const Resources& other) {
+  for (std::size_t i = 0; i < basic.size(); ++i) basic[i] = std::max(basic[i], other.basic[i]);
+  for (const auto& [id, amount] : other.extended) set_extended(id, std::max(extended_of(id), amount));
+}
+
+Resources decode_resources(const Json& list) {
+  Resources out;
+  if (!list.is_object()) return out;
+  for (const auto& [name, value] : list.items()) {
+    if (name == "cpu") {
+      out.basic[Resources::kCpu] = quantity(value).milli_value();
+    } else if (name == "memory") {
+      out.basic[Resources::kMemory] = quantity(value).value();
+    } else if (name == "ephemeral-storage") {
+      out.basic[Resources::kStorage] = quantity(value).value();
+    } else if (name != "pods") {
+      out.set_extended(resource_id(name), quantity(value).value());
+    }
+  }
+  return out;
+}
+
+namespace {
+
+Resources container_requests(const Json& container, bool with_defaults) {
+  const auto& list = at(container, "resources", "requests");
+  Resources out = decode_resources(list);
+  if (with_defaults) {
+    if (!list.is_object() || !list.contains("cpu")) out.basic[Resources::kCpu] = kDefaultMilliCpu;
+    if (!list.is_object() || !list.contains("memory")) out.basic[Resources::kMemory] = kDefaultMemory;
+  }
+  return out;
+}
+
+// Requests for the whole pod take the place of what its containers add up to (for CPU, memory and huge pages).
+void apply_pod_level(const Json& spec, Resources& total) {
+  const auto& list = at(spec, "resources", "requests");
+  if (!list.is_object()) return;
+  const Resources level = decode_resources(list);
+  if (list.contains("cpu")) total.basic[Resources::kCpu] = level.basic[Resources::kCpu];
+  if (list.contains("memory")) total.basic[Resources::kMemory] = level.basic[Resources::kMemory];
+  for (const auto& [id, amount] : level.extended) total.set_extended(id, amount);
+}
+
+Resources total_requests(const Json& spec, bool with_defaults) {
+  Resources running;
+  const auto& containers = at(spec, "containers");
+  if (containers.is_array()) {
+    for (const auto& container : containers) running.add(container_requests(container, with_defaults));
+  }
+  Resources sidecars;  // restartable init containers seen so far: they go on running
+  Resources peak;
+  const auto& init = at(spec, "initContainers");
+  if (init.is_array()) {
+    for (const auto& container : init) {
+      Resources step = container_requests(container, with_defaults);
+      if (str(container, "restartPolicy") == "Always") {
+        sidecars.add(step);
+        peak.raise_to(sidecars);
+      } else {
+        step.add(sidecars);
+        peak.raise_to(step);
+      }
+    }
+  }
+  running.add(sidecars);
+  running.raise_to(peak);
+  apply_pod_level(spec, running);
+  running.add(decode_resources(at(spec, "overhead")));
+  return running;
+}
+
+}  // namespace
+
+Resources pod_requests(const Json& pod_spec) { return total_requests(pod_spec, false); }
+Resources scoring_requests(const Json& pod_spec) { return total_requests(pod_spec, true); }
+
+}  // namespace brume::scheduler

@@ -1,0 +1,43 @@
+// Amounts of resources as plain integers.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "brume/base/json_fwd.h"
+
+namespace brume::scheduler {
+
+/// CPU in thousandths, memory and ephemeral storage in bytes; extended resources (devices, huge pages) in their units,
+/// by an id given to each name on first sight. A value.
+struct Resources {
+  enum Basic : std::uint8_t { kCpu, kMemory, kStorage, kBasicCount };
+  std::array<std::int64_t, kBasicCount> basic{};
+  std::vector<std::pair<std::uint16_t, std::int64_t>> extended = {};  ///< sorted by id, no zeros
+
+  [[nodiscard]] std::int64_t extended_of(std::uint16_t id) const;
+  void set_extended(std::uint16_t id, std::int64_t amount);
+  void add(const Resources& other);
+  void subtract(const Resources& other);
+  void raise_to(const Resources& other);  ///< the larger of each
+  friend bool operator==(const Resources&, const Resources&) = default;
+};
+
+/// A ResourceList such as {"cpu": "100m", "memory": "1Gi"}; "pods" is left out.
+Resources decode_resources(const Json& list);
+
+/// The id of an extended resource's name and back. Owner: the scheduler's loop.
+std::uint16_t resource_id(std::string_view name);
+const std::string& resource_name(std::uint16_t id);
+
+/// What a pod asks for: its containers' requests and its restartable init containers', or the peak while it
+/// initialises, whichever is larger; pod-level requests before these; overhead on top (KEP-753, KEP-2837, KEP-688).
+Resources pod_requests(const Json& pod_spec);
+/// The same with 100m CPU and 200 MiB for containers that ask for none, which is what nodes are compared by.
+Resources scoring_requests(const Json& pod_spec);
+
+}  // namespace brume::scheduler

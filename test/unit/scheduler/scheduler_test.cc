@@ -1,0 +1,270 @@
+#include "brume/scheduler/scheduler.h"
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "brume/base/task.h"
+#include "brume/client/helpers.h"
+#include "catch.h"
+#include "support/fake_client.h"
+#include "support/fake_clock.h"
+
+using namespace brume;
+using namespace std::chrono_literals;
+using test::settle;
+
+namespace {
+
+struct Bench {
+  explicit Bench(scheduler::Options options = {}) : loop("test"), api(clock) {
+    loop.start();
+    loop.run_and_wait([&]() -> Task<void> {
+      informers = std::make_unique<client::InformerFactory>(api, loop.executor(), clock);
+      it = std::make_unique<scheduler::Scheduler>(*informers, options);
+      co_return;
+    });
+  }
+  ~Bench() {
+    loop.run_and_wait([&]() -> Task<void> {
+      co_await it->stop();
+      co_await informers->stop();
+      it.reset();
+      informers.reset();
+    });
+    loop.stop();
+  }
+  void run(std::function<Task<void>()> body) {
+    loop.run_and_wait([&]() -> Task<void> {
+      it->start();
+      co_await settle();
+      co_await body();
+    });
+  }
+  void node(const std::string& name, const std::string& cpu = "4", Json extra = Json::object()) {
+    Json value = {{"metadata", {{"name", name}, {"labels", {{"kubernetes.io/hostname", name}}}}},
+                  {"spec", Json::object()},
+                  {"status", {{"allocatable", {{"cpu", cpu}, {"memory", "8Gi"}, {"pods", "110"}}}}}};
+    value.merge_patch(extra);
+    api.seed("nodes", std::move(value));
+  }
+  void pod(const std::string& name, const std::string& cpu = "100m", Json extra = Json::object()) {
+    Json value = {
+        {"metadata", {{"name", name}}},
+        {"spec",
+         {{"schedulerName", "default-scheduler"},
+          {"containers",
+           Json::array({{{"name", "c"}, {"resources", {{"requests", {{"cpu", cpu}, {"memory", "64Mi"}}}}}}})}}},
+        {"status", {{"phase", "Pending"}}}};
+    value.merge_patch(extra);
+    api.seed("pods", std::move(value));
+  }
+  std::string node_of(const std::string& name) const {
+    return std::string(str(at(api.json("pods", "default", name), "spec"), "nodeName"));
+  }
+  Json condition(const std::string& name) const {
+    return client::find_condition(at(api.json("pods", "default", name), "status"), "PodScheduled");
+  }
+  std::vector<std::string> events(std::string_view reason) const {
+    std::vector<std::string> out;
+    for (const auto& event : api.all("events")) {
+      const Json value = event->parse();
+      if (str(value, "reason") == reason) out.emplace_back(str(value, "message"));
+    }
+    return out;
+  }
+
+  Loop loop;
+  test::FakeClock clock;
+  test::FakeClient api;
+  std::unique_ptr<client::InformerFactory> informers;
+  std::unique_ptr<scheduler::Scheduler> it;
+};
+
+}  // namespace
+
+TEST_CASE("a pod is bound, and an event says where") {
+  Bench b;
+  b.run([&]() -> Task<void> {
+    b.node("one");
+    b.pod("a");
+    co_await settle();
+    CHECK(b.node_of("a") == "one");
+    CHECK(str(b.condition("a"), "status") == "True");
+    CHECK(b.events("Scheduled") == std::vector<std::string>{"Successfully assigned default/a to one"});
+    const Json event = b.api.all("events").front()->parse();
+    CHECK(str(at(event, "source"), "component") == "default-scheduler");
+    CHECK(b.it->pending() == 0);
+  });
+}
+
+TEST_CASE("a pod that fits nowhere says why, and is placed when room appears") {
+  Bench b;
+  b.run([&]() -> Task<void> {
+    b.node("one", "1");
+    b.node("two", "500m",
+           {{"spec", {{"taints", Json::array({{{"key", "gpu"}, {"value", "yes"}, {"effect", "NoSchedule"}}})}}}});
+    b.pod("first", "800m");
+    co_await settle();
+    CHECK(b.node_of("first") == "one");
+    b.pod("big", "900m");
+    co_await settle();
+    CHECK(b.node_of("big").empty());
+    const std::string want =
+        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {gpu: yes}. preemption: 0/2 "
+        "nodes "
+        "are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.";
+    // The parts are sorted by their text, numbers included.
+    CHECK(str(b.condition("big"), "message").size() == want.size());
+    CHECK(str(b.condition("big"), "message").starts_with("0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had"));
+    CHECK(str(b.condition("big"), "reason") == "Unschedulable");
+    REQUIRE(b.events("FailedScheduling").size() == 1);
+    CHECK(b.events("FailedScheduling")[0] == str(b.condition("big"), "message"));
+    // Its own condition coming back as an update is no reason to try again.
+    CHECK(b.api.count("patch", "pods", "status") == 1);
+    b.api.erase("pods", "default", "first");
+    co_await settle();
+    b.clock.advance(2s);
+    co_await settle();
+    CHECK(b.node_of("big") == "one");
+  });
+}
+
+TEST_CASE("no nodes") {
+  Bench b;
+  b.run([&]() -> Task<void> {
+    b.pod("a");
+    co_await settle();
+    CHECK(str(b.condition("a"), "message") == "no nodes available to schedule pods");
+    b.node("one");
+    co_await settle();
+    b.clock.advance(1s);
+    co_await settle();
+    CHECK(b.node_of("a") == "one");
+  });
+}
+
+TEST_CASE("gated pods wait until their gates are gone; other schedulers' pods are left alone") {
+  Bench b;
+  b.run([&]() -> Task<void> {
+    b.node("one");
+    b.pod("gated", "100m", {{"spec", {{"schedulingGates", Json::array({{{"name", "wait"}}})}}}});
+    b.pod("theirs", "100m", {{"spec", {{"schedulerName", "custom"}}}});
+    co_await settle();
+    CHECK(b.node_of("gated").empty());
+    CHECK(str(b.condition("gated"), "reason") == "SchedulingGated");
+    CHECK(b.node_of("theirs").empty());
+    Json open = b.api.json("pods", "default", "gated");
+    open["spec"].erase("schedulingGates");
+    open["metadata"]["generation"] = 2;
+    b.api.seed("pods", open);
+    co_await settle();
+    CHECK(b.node_of("gated") == "one");
+  });
+}
+
+TEST_CASE("a binding that fails is undone and tried again") {
+  Bench b;
+  b.run([&]() -> Task<void> {
+    int failures = 2;
+    b.api.react([&](const test::FakeClient::Call& call) -> std::optional<Error> {
+      if (call.subresource != "binding" || failures == 0) return std::nullopt;
+      --failures;
+      return Error{.code = Code::kInternal, .message = "store is busy"};
+    });
+    b.node("one", "1");
+    b.pod("a", "1");
+    co_await settle();
+    CHECK(b.node_of("a").empty());
+    for (int i = 0; i < 5; ++i) {
+      b.clock.advance(2s);
+      co_await settle();
+    }
+    CHECK(b.node_of("a") == "one");
+    CHECK(failures == 0);
+  });
+}
+
+TEST_CASE("pods being bound count: a node is never overcommitted") {
+  Bench b;
+  b.run([&]() -> Task<void> {
+    for (int i = 0; i < 5; ++i) b.node("n" + std::to_string(i), "1");
+    for (int i = 0; i < 30; ++i) b.pod("p" + std::to_string(i), "300m");
+    co_await settle(1000);
+    std::map<std::string, int> count;
+    for (const auto& pod : b.api.all("pods")) ++count[std::string(str(at(pod->parse(), "spec"), "nodeName"))];
+    CHECK(count[""] == 15);
+    for (int i = 0; i < 5; ++i) CHECK(count["n" + std::to_string(i)] == 3);
+  });
+}
+
+TEST_CASE("higher priority goes first") {
+  Bench b;
+  b.run([&]() -> Task<void> {
+    b.pod("low", "1", {{"spec", {{"priority", 0}}}});
+    b.pod("high", "1", {{"spec", {{"priority", 1000}}}});
+    co_await settle();
+    b.clock.advance(5s);
+    b.node("one", "1");
+    co_await settle();
+    CHECK(b.node_of("high") == "one");
+    CHECK(b.node_of("low").empty());
+    CHECK(str(b.condition("low"), "message").find("Insufficient cpu") != std::string::npos);
+  });
+}
+
+TEST_CASE("spreading and packing") {
+  for (const bool pack : {false, true}) {
+    Bench b({.strategy = pack ? scheduler::Strategy::kMostAllocated : scheduler::Strategy::kLeastAllocated});
+    b.run([&]() -> Task<void> {
+      for (int i = 0; i < 4; ++i) b.node("n" + std::to_string(i));
+      for (int i = 0; i < 4; ++i) {
+        b.pod(
+            "p" + std::to_string(i), "500m",
+            {{"spec",
+              {{"containers", Json::array({{{"name", "c"},
+                                            {"resources", {{"requests", {{"cpu", "500m"}, {"memory", "1Gi"}}}}}}})}}}});
+        co_await settle();
+      }
+      std::set<std::string> used;
+      for (int i = 0; i < 4; ++i) used.insert(b.node_of("p" + std::to_string(i)));
+      CHECK(used.size() == (pack ? 1 : 4));
+    });
+  }
+}
+
+TEST_CASE("cordoned nodes take nothing until they are uncordoned") {
+  Bench b;
+  b.run([&]() -> Task<void> {
+    b.node("one", "4", {{"spec", {{"unschedulable", true}}}});
+    b.pod("a");
+    co_await settle();
+    CHECK(str(b.condition("a"), "message").find("1 node(s) were unschedulable") != std::string::npos);
+    b.node("one");
+    b.clock.advance(1s);
+    co_await settle();
+    b.clock.advance(1s);
+    co_await settle();
+    CHECK(b.node_of("a") == "one");
+  });
+}
+
+TEST_CASE("pods that finished or went free their room") {
+  Bench b;
+  b.run([&]() -> Task<void> {
+    b.node("one", "1");
+    b.pod("job", "1");
+    co_await settle();
+    b.pod("next", "1");
+    co_await settle();
+    CHECK(b.node_of("next").empty());
+    b.api.set_status("pods", "default", "job", {{"phase", "Succeeded"}});
+    co_await settle();
+    b.clock.advance(2s);
+    co_await settle();
+    CHECK(b.node_of("next") == "one");
+  });
+}
