@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -50,6 +51,9 @@ struct Attributes {
   bool is_resource = true;
   std::string group, version, resource, subresource, ns, name;
   std::string path;  ///< when !is_resource
+  /// Of list, watch and deletecollection: the request's fieldSelector as sent. nullopt: the asker does not know it (access
+  /// reviews, say). By it a node may list the pods that run on it and no others.
+  std::optional<std::string> field_selector;
 };
 
 struct Decision {

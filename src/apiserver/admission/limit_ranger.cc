@@ -1,0 +1,217 @@
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <optional>
+
+#include "brume/api/quantity.h"
+#include "brume/base/strings.h"
+#include "plugins.h"
+
+namespace brume::apiserver {
+namespace {
+
+using api::Quantity;
+using Amounts = std::map<std::string, Quantity>;
+
+Amounts amounts(const Json& map) {
+  Amounts out;
+  for (const auto& [name, value] : map.items()) out[name] = api::quantity_or_zero(str(value));
+  return out;
+}
+
+const Quantity* find(const Amounts& amounts, const std::string& name) {
+  const auto found = amounts.find(name);
+  return found == amounts.end() ? nullptr : &found->second;
+}
+
+void add(Amounts& to, const Amounts& more) {
+  for (const auto& [name, value] : more) {
+    if (auto [at, fresh] = to.try_emplace(name, value); !fresh) at->second += value;
+  }
+}
+
+void raise_to(Amounts& to, const Amounts& other) {
+  for (const auto& [name, value] : other) {
+    if (auto [at, fresh] = to.try_emplace(name, value); !fresh) at->second = std::max(at->second, value);
+  }
+}
+
+/// What the pod needs in all: containers and side-cars run together, each plain init container with the side-cars
+/// before it.
+Amounts pod_amounts(const Json& spec, std::string_view which) {
+  Amounts total;
+  for (const auto& container : at(spec, "containers")) add(total, amounts(at(container, "resources", which)));
+  Amounts sidecars;
+  Amounts init;
+  for (const auto& container : at(spec, "initContainers")) {
+    Amounts own = amounts(at(container, "resources", which));
+    if (str(container, "restartPolicy") == "Always") {
+      add(total, own);
+      add(sidecars, own);
+      own = sidecars;
+    } else {
+      add(own, sidecars);
+    }
+    raise_to(init, own);
+  }
+  raise_to(total, init);
+  for (const auto& [name, value] : amounts(at(spec, "resources", which))) total[name] = value;
+  return total;
+}
+
+struct Usage {
+  Amounts requests, limits;
+};
+
+/// The violations of one item of LimitRange.spec.limits.
+class Bounds {
+ public:
+  Bounds(const Json& limit, std::vector<std::string>& errors)
+      : type_(str(limit, "type")), limit_(limit), errors_(errors) {}
+
+  void check(const Usage& usage) {
+    const bool claim = type_ == "PersistentVolumeClaim";
+    for (const auto& [name, bound] : amounts(at(limit_, "min"))) check_min(name, bound, usage);
+    for (const auto& [name, bound] : amounts(at(limit_, "max"))) {
+      if (claim)
+        check_max_request(name, bound, usage);
+      else
+        check_max(name, bound, usage);
+    }
+    if (claim) return;
+    for (const auto& [name, bound] : amounts(at(limit_, "maxLimitRequestRatio"))) check_ratio(name, bound, usage);
+  }
+
+ private:
+  void say(std::string_view bound_name, const std::string& name, const Quantity& bound, const std::string& rest) {
+    errors_.push_back(std::string(bound_name) + " " + name + " usage per " + type_ + " is " + bound.to_string() + rest);
+  }
+
+  void check_min(const std::string& name, const Quantity& bound, const Usage& usage) {
+    const auto* request = find(usage.requests, name);
+    const auto* limit = find(usage.limits, name);
+    if (request == nullptr) return say("minimum", name, bound, ".  No request is specified");
+    if (*request < bound) return say("minimum", name, bound, ", but request is " + request->to_string());
+    if (limit != nullptr && *limit < bound) say("minimum", name, bound, ", but limit is " + limit->to_string());
+  }
+
+  void check_max(const std::string& name, const Quantity& bound, const Usage& usage) {
+    const auto* request = find(usage.requests, name);
+    const auto* limit = find(usage.limits, name);
+    if (limit == nullptr) return say("maximum", name, bound, ".  No limit is specified");
+    if (*limit > bound) return say("maximum", name, bound, ", but limit is " + limit->to_string());
+    if (request != nullptr && *request > bound) say("maximum", name, bound, ", but request is " + request->to_string());
+  }
+
+  void check_max_request(const std::string& name, const Quantity& bound, const Usage& usage) {
+    const auto* request = find(usage.requests, name);
+    if (request == nullptr) return say("maximum", name, bound, ".  No request is specified");
+    if (*request > bound) say("maximum", name, bound, ", but request is " + request->to_string());
+  }
+
+  void check_ratio(const std::string& name, const Quantity& bound, const Usage& usage) {
+    const auto* request = find(usage.requests, name);
+    const auto* limit = find(usage.limits, name);
+    const std::string head = name + " max limit to request ratio per " + type_ + " is " + bound.to_string() + ", but ";
+    if (request == nullptr || request->is_zero()) {
+      errors_.push_back(head + "no request is specified or request is 0");
+    } else if (limit == nullptr || limit->is_zero()) {
+      errors_.push_back(head + "no limit is specified or limit is 0");
+    } else if (const double ratio = limit->as_double() / request->as_double(); ratio > bound.as_double()) {
+      char text[64];
+      std::snprintf(text, sizeof text, "%f", ratio);
+      errors_.push_back(head + "provided ratio is " + text);
+    }
+  }
+
+  std::string type_;
+  const Json& limit_;
+  std::vector<std::string>& errors_;
+};
+
+std::string fill(Json& container, std::string_view which, const Json& defaults) {
+  std::vector<std::string> set;
+  for (const auto& [name, value] : defaults.items()) {
+    Json& amounts = container["resources"][std::string(which)];
+    if (amounts.is_object() && amounts.contains(name)) continue;
+    amounts[name] = value;
+    set.push_back(name);
+  }
+  return join(set, ", ");
+}
+
+class LimitRanger : public AdmissionPlugin {
+ public:
+  explicit LimitRanger(const ObjectSource& objects) : objects_(objects) {}
+
+  Status mutate(AdmissionRequest& request) const override {
+    if (!creates(request, "pods")) return {};
+    for (const auto& object : objects_.all(api::res("limitranges"), request.ns))
+      set_defaults(*request.object, object->parse());
+    return {};
+  }
+
+  Status validate(const AdmissionRequest& request) const override {
+    const bool pod = creates(request, "pods");
+    const bool claim = request.object != nullptr && request.operation != Operation::kDelete &&
+                       is_for(request, "persistentvolumeclaims");
+    if (!pod && !claim) return {};
+    std::vector<std::string> errors;
+    for (const auto& object : objects_.all(api::res("limitranges"), request.ns)) {
+      const Json range = object->parse();
+      for (const auto& limit : at(range, "spec", "limits")) check(at(*request.object, "spec"), limit, pod, errors);
+    }
+    if (errors.empty()) return {};
+    const std::string all = join(errors, ", ");
+    return forbid(request, errors.size() == 1 ? all : "[" + all + "]");
+  }
+
+ private:
+  static void check(const Json& spec, const Json& limit, bool pod, std::vector<std::string>& errors) {
+    Bounds bounds(limit, errors);
+    const auto type = str(limit, "type");
+    if (!pod) {
+      if (type == "PersistentVolumeClaim") bounds.check({amounts(at(spec, "resources", "requests")), {}});
+      return;
+    }
+    if (type == "Pod") bounds.check({pod_amounts(spec, "requests"), pod_amounts(spec, "limits")});
+    if (type != "Container") return;
+    for (const auto* kind : {"containers", "initContainers"}) {
+      for (const auto& container : at(spec, kind)) {
+        bounds.check({amounts(at(container, "resources", "requests")), amounts(at(container, "resources", "limits"))});
+      }
+    }
+  }
+
+  static void set_defaults(Json& pod, const Json& range) {
+    Json requests = Json::object();
+    Json limits = Json::object();
+    for (const auto& limit : at(range, "spec", "limits")) {
+      if (str(limit, "type") != "Container") continue;
+      for (const auto& [name, value] : at(limit, "defaultRequest").items()) requests[name] = value;
+      for (const auto& [name, value] : at(limit, "default").items()) limits[name] = value;
+    }
+    std::vector<std::string> notes;
+    for (const auto& [kind, word] : {std::pair{"containers", " container "}, {"initContainers", " init container "}}) {
+      if (!at(pod, "spec", kind).is_array()) continue;
+      for (auto& container : pod["spec"][kind]) {
+        const std::string name(str(container, "name"));
+        const auto set_limits = fill(container, "limits", limits);
+        const auto set_requests = fill(container, "requests", requests);
+        if (!set_requests.empty()) notes.push_back(set_requests + " request for" + word + name);
+        if (!set_limits.empty()) notes.push_back(set_limits + " limit for" + word + name);
+      }
+    }
+    if (!notes.empty()) {
+      pod["metadata"]["annotations"]["kubernetes.io/limit-ranger"] = "LimitRanger plugin set: " + join(notes, "; ");
+    }
+  }
+
+  const ObjectSource& objects_;
+};
+
+}  // namespace
+
+PluginPtr limit_ranger(const ObjectSource& objects) { return std::make_unique<LimitRanger>(objects); }
+
+}  // namespace brume::apiserver
