@@ -70,6 +70,7 @@ class Images {
   /// Imports every image of a `docker save` or OCI archive (tar, gzip or zstd), pinned.
   virtual Task<Result<std::vector<Image>>> import_archive(std::string path) = 0;
   /// Makes an image of one layer out of local files (path in image → source file), pinned: for what brume carries in itself.
+  /// A file with mode 0755 is linked where the file system allows, else copied.
   virtual Task<Result<Image>> import_files(std::string name, std::vector<std::pair<std::string, std::string>> files,
                                            Json config) = 0;
   /// By reference, id or id prefix; null when absent.

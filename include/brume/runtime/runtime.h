@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "brume/base/json_fwd.h"
+#include "brume/base/json.h"
 #include "brume/base/result.h"
 #include "brume/base/task_fwd.h"
 #include "brume/base/time.h"

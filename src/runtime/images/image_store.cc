@@ -256,10 +256,16 @@ Result<std::string> ImageStore::add_files(const std::vector<std::pair<std::strin
   const auto copy_one = [&](const std::string& path, const std::string& from) -> Status {
     const std::string target = temporary + "/" + path;
     BRUME_CHECK(linux_os::make_dirs(fs::path(target).parent_path(), 0755));
-    std::error_code ec;
-    fs::copy_file(from, target, ec);
-    if (ec) return fail(Code::kIo, "copying " + from + ": " + ec.message());
-    ::chmod(target.c_str(), 0755);
+    // A link shares the file's pages between its users here and those in containers, and costs no disk; containers
+    // cannot write to it through overlayfs. It needs the same file system and a mode that fits.
+    struct stat source_file {};
+    const bool fits = ::stat(from.c_str(), &source_file) == 0 && (source_file.st_mode & 07777) == 0755 && source_file.st_uid == 0;
+    if (!fits || ::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, target.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+      std::error_code ec;
+      fs::copy_file(from, target, ec);
+      if (ec) return fail(Code::kIo, "copying " + from + ": " + ec.message());
+      ::chmod(target.c_str(), 0755);
+    }
     BRUME_TRY(auto source, Decompressor::open(target));
     while (true) {
       BRUME_TRY(const auto bytes, source->read());

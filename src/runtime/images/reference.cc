@@ -9,7 +9,8 @@ namespace brume::runtime {
 namespace {
 
 constexpr std::string_view kDefaultRegistry = "docker.io";
-constexpr std::size_t kMaxNameLength = 255;  // of repository and registry together, as the grammar's reference parser has it
+constexpr std::size_t kMaxNameLength =
+    255;  // of repository and registry together, as the grammar's reference parser has it
 constexpr std::size_t kMaxTagLength = 128;
 
 bool is_lower_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
@@ -41,7 +42,8 @@ bool is_tag(std::string_view text) {
 bool is_digest(std::string_view text) {
   constexpr std::string_view kSha256 = "sha256:";
   return text.starts_with(kSha256) && text.size() == kSha256.size() + 64 &&
-         std::ranges::all_of(text.substr(kSha256.size()), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+         std::ranges::all_of(text.substr(kSha256.size()),
+                             [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 bool is_host(std::string_view text) {
@@ -62,7 +64,8 @@ bool looks_like_host(std::string_view part) {
 }
 
 std::unexpected<Error> invalid(std::string_view text, std::string_view why) {
-  return fail(Code::kInvalid, "couldn't parse image name \"" + std::string(text) + "\": " + std::string(why));
+  return fail(Code::kInvalid,
+              "couldn't parse image name \"" + std::string(text) + "\": invalid reference format: " + std::string(why));
 }
 
 }  // namespace
@@ -76,7 +79,8 @@ Result<ImageReference> ImageReference::parse(std::string_view text) {
     out.digest = rest.substr(at + 1);
     rest = rest.substr(0, at);
   }
-  if (const auto colon = rest.rfind(':'); colon != std::string_view::npos && rest.find('/', colon) == std::string_view::npos) {
+  if (const auto colon = rest.rfind(':');
+      colon != std::string_view::npos && rest.find('/', colon) == std::string_view::npos) {
     if (!is_tag(rest.substr(colon + 1))) return invalid(text, "the tag is not valid");
     out.tag = rest.substr(colon + 1);
     rest = rest.substr(0, colon);
@@ -93,11 +97,14 @@ Result<ImageReference> ImageReference::parse(std::string_view text) {
   for (const auto part : split(rest, '/')) {
     if (is_path_component(part)) continue;
     const bool upper = std::ranges::any_of(part, [](char c) { return c >= 'A' && c <= 'Z'; });
-    return invalid(text, upper ? "the repository name must be lower-case" : "invalid reference format");
+    return invalid(text,
+                   upper ? "the repository name must be lower-case" : "a part of the repository name is not valid");
   }
   out.repository = rest;
-  if (out.registry == kDefaultRegistry && rest.find('/') == std::string_view::npos) out.repository = "library/" + out.repository;
-  if (out.repository.size() + out.registry.size() > kMaxNameLength) return invalid(text, "it is longer than 255 characters");
+  if (out.registry == kDefaultRegistry && rest.find('/') == std::string_view::npos)
+    out.repository = "library/" + out.repository;
+  if (out.repository.size() + out.registry.size() > kMaxNameLength)
+    return invalid(text, "it is longer than 255 characters");
   if (out.tag.empty() && out.digest.empty()) out.tag = "latest";
   return out;
 }

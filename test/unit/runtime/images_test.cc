@@ -206,3 +206,27 @@ TEST_CASE("an archive that is none says so") {
     co_await images->stop();
   });
 }
+
+TEST_CASE("an image of local files links an executable of root's and copies what has another mode") {
+  Directory work;
+  std::ofstream(work.path + "/program") << "a program";
+  ::chmod((work.path + "/program").c_str(), 0755);
+  std::ofstream(work.path + "/private") << "a private one";
+  ::chmod((work.path + "/private").c_str(), 0700);
+  test::run([&]() -> Task<void> {
+    auto images = std::move(*Images::open({.dir = work.path + "/images"}, co_await boost::asio::this_coro::executor));
+    std::vector<std::pair<std::string, std::string>> files{{"bin/program", work.path + "/program"}, {"private", work.path + "/private"}};
+    const auto image = co_await images->import_files("example.com/own:1", files, {{"os", "linux"}});
+    if (!image) FAIL(image.error().message);
+    const std::string layer = image->layers.at(0);
+    CHECK(slurp(layer + "/bin/program") == "a program");
+    CHECK(slurp(layer + "/private") == "a private one");
+    struct stat there {};
+    REQUIRE(::lstat((layer + "/private").c_str(), &there) == 0);
+    CHECK((there.st_mode & 07777) == 0755);  // and the file it came from keeps its own:
+    CHECK(::access((work.path + "/program").c_str(), X_OK) == 0);
+    CHECK(fs::hard_link_count(work.path + "/private") == 1);
+    if (::geteuid() == 0) CHECK(fs::equivalent(layer + "/bin/program", work.path + "/program"));
+    co_await images->stop();
+  });
+}
