@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,13 +26,15 @@ struct PodAttachment {
   std::vector<HostPort> host_ports;
 };
 
-/// Owner: the node loop. Both calls are idempotent; the same uid keeps its addresses across restarts of brume.
+/// Owner: the node loop. Calls are idempotent; the same uid keeps its addresses across restarts of brume.
 class PodNetwork {
  public:
   virtual ~PodNetwork() = default;
   /// Gives the pod its interface and addresses (the first is podIP) and opens its host ports.
   virtual Task<Result<std::vector<std::string>>> attach(PodAttachment attachment) = 0;
   virtual Task<Status> detach(std::string uid) = 0;
+  /// Pods that hold an address, those of earlier processes among them.
+  virtual Task<std::set<std::string>> attached_pods() = 0;
 };
 
 }  // namespace brume::node

@@ -1,0 +1,26 @@
+// Whether a pod that was bound to this node can run here.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "brume/base/json_fwd.h"
+#include "spec/resources.h"
+
+namespace brume::node {
+
+struct AdmissionInputs {
+  std::int64_t milli_cpu = 0, memory = 0, ephemeral_storage = 0;  ///< allocatable
+  std::int64_t max_pods = 0;
+  std::int64_t pods = 0;  ///< that occupy the node now
+  PodRequest used;
+};
+struct Refusal {
+  std::string reason;  ///< OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage
+  std::string message;
+};
+/// nullopt: it may run.
+[[nodiscard]] std::optional<Refusal> admit_pod(const Json& pod, const AdmissionInputs& in);
+
+}  // namespace brume::node

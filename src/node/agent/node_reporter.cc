@@ -1,0 +1,167 @@
+#include "agent/node_reporter.h"
+
+#include "agent/node_status.h"
+#include "brume/base/log.h"
+
+namespace brume::node {
+
+namespace {
+
+// The kubelet's values: a lease of 40 s renewed every quarter of it; an unchanged status is written every 5 minutes.
+constexpr std::chrono::seconds kLeaseDuration{40};
+constexpr std::chrono::seconds kRenew{10};
+constexpr std::chrono::minutes kStatusInterval{5};
+constexpr std::chrono::milliseconds kRetry{200};
+constexpr int kRegisterTries = 50;
+constexpr const char* kLeaseNamespace = "kube-node-lease";
+
+}  // namespace
+
+NodeReporter::NodeReporter(const NodeOptions& options, NodeParts parts, client::EventRecorder& events,
+                           const Executor& executor)
+    : options_(options), parts_(parts), events_(events), group_(executor), changed_(executor) {}
+
+Task<Status> NodeReporter::register_node() {
+  const std::string data_dir = options_.data_dir;
+  pressure_ = co_await run_blocking([data_dir] { return read_pressure(data_dir); });
+  const auto& nodes = api::res("nodes");
+  Json wanted = make_node(options_, machine_);
+  Error last;
+  for (int attempt = 0; attempt < kRegisterTries; ++attempt) {
+    if (attempt > 0) co_await parts_.clock.sleep(kRetry);
+    auto have = co_await parts_.client.get(nodes, "", options_.node_name);
+    if (!have && have.error().code == Code::kNotFound) {
+      have = co_await parts_.client.create(nodes, "", wanted, {});
+      if (have)
+        events_.event({"v1", "Node", "", options_.node_name, (*have)->uid(), "", ""}, false, "Starting",
+                      "Starting kubelet.");
+    } else if (have) {
+      Json patch = {{"metadata", {{"labels", at(wanted, "metadata", "labels")}}}};
+      const Json node = (*have)->parse();
+      if (str(at(node, "spec"), "podCIDR").empty() && !options_.pod_cidr.empty()) patch["spec"] = at(wanted, "spec");
+      have =
+          co_await parts_.client.patch(nodes, "", options_.node_name, client::PatchType::kMerge, std::move(patch), {});
+    }
+    if (!have) {
+      last = have.error();
+      if (last.code == Code::kForbidden || last.code == Code::kInvalid) break;
+      continue;
+    }
+    node_uid_ = (*have)->uid();
+    const Json node = (*have)->parse();
+    api_status_ = at(node, "status");
+    auto written = co_await write_status();
+    if (written) co_return written;
+    last = written.error();
+  }
+  co_return fail(wrap(std::move(last), "cannot register node " + options_.node_name));
+}
+
+void NodeReporter::start(std::function<void(const Pressure&)> tick) {
+  tick_ = std::move(tick);
+  tell_limitations();
+  group_.spawn("node lease", lease_loop());
+  group_.spawn("node status", status_loop());
+}
+
+void NodeReporter::tell_limitations() {
+  const auto& limits = parts_.runtime.limitations();
+  if (limits.empty()) return;
+  std::string text;
+  for (const auto& limit : limits) text += (text.empty() ? "" : "; ") + limit.what + ": " + limit.reason;
+  events_.event({"v1", "Node", "", options_.node_name, node_uid_, "", ""}, true, "LimitsNotEnforced",
+                "This machine does not enforce: " + text);
+}
+
+Task<void> NodeReporter::lease_loop() {
+  while (true) {
+    auto renewed = co_await renew_lease();
+    if (!renewed) {
+      log::warn("cannot renew the node's lease", {{"node", options_.node_name}, {"error", renewed.error().message}});
+      lease_.reset();
+    }
+    co_await parts_.clock.sleep(renewed ? kRenew : std::chrono::seconds(1));
+    const std::string data_dir = options_.data_dir;
+    pressure_ = co_await run_blocking([data_dir] { return read_pressure(data_dir); });
+    if (tick_) tick_(pressure_);
+    changed_.notify();
+  }
+}
+
+Task<Status> NodeReporter::renew_lease() {
+  const auto& leases = api::res("leases.coordination.k8s.io");
+  if (!lease_) {
+    auto have = co_await parts_.client.get(leases, kLeaseNamespace, options_.node_name);
+    if (have) {
+      lease_ = *have;
+    } else if (have.error().code != Code::kNotFound) {
+      co_return fail(std::move(have).error());
+    }
+  }
+  Json spec = {{"holderIdentity", options_.node_name},
+               {"leaseDurationSeconds", kLeaseDuration.count()},
+               {"renewTime", format_rfc3339_micro(parts_.clock.now())}};
+  Result<api::ObjectPtr> written = fail(Code::kInternal, "");
+  if (lease_) {
+    Json lease = lease_->parse();
+    lease["spec"] = std::move(spec);
+    written = co_await parts_.client.update(leases, kLeaseNamespace, options_.node_name, std::move(lease), {});
+  } else {
+    Json owner =
+        Json::array({{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", options_.node_name}, {"uid", node_uid_}}});
+    Json lease = {
+        {"apiVersion", "coordination.k8s.io/v1"},
+        {"kind", "Lease"},
+        {"metadata",
+         {{"name", options_.node_name}, {"namespace", kLeaseNamespace}, {"ownerReferences", std::move(owner)}}},
+        {"spec", std::move(spec)}};
+    written = co_await parts_.client.create(leases, kLeaseNamespace, std::move(lease), {});
+  }
+  if (!written) co_return fail(std::move(written).error());
+  lease_ = *written;
+  co_return Status();
+}
+
+Task<void> NodeReporter::status_loop() {
+  while (true) {
+    co_await changed_.wait();
+    auto written = co_await write_status();
+    if (written) continue;
+    log::warn("cannot write the node's status", {{"node", options_.node_name}, {"error", written.error().message}});
+    if (written.error().code == Code::kNotFound) {
+      // Someone deleted the Node: it comes back, as on Kubernetes.
+      (void)co_await register_node();
+    }
+    co_await parts_.clock.sleep(std::chrono::seconds(1));
+    changed_.notify();
+  }
+}
+
+Task<Status> NodeReporter::write_status() {
+  const NodeStatusInputs inputs{.options = options_,
+                                .machine = machine_,
+                                .pressure = pressure_,
+                                .limitations = parts_.runtime.limitations(),
+                                .images = parts_.images.list(),
+                                .old = api_status_,
+                                .port = port_,
+                                .now = parts_.clock.now()};
+  Json status = make_node_status(inputs);
+  const auto now = parts_.clock.steady();
+  const bool due = written_.is_null() || now - written_at_ >= kStatusInterval;
+  if (!due && !node_status_differs(status, written_)) co_return Status();
+  client::WriteOptions options;
+  options.subresource = "status";
+  options.field_manager = "kubelet";
+  Json patch = {{"status", status}};
+  auto answer = co_await parts_.client.patch(api::res("nodes"), "", options_.node_name, client::PatchType::kStrategic,
+                                             std::move(patch), std::move(options));
+  if (!answer) co_return fail(std::move(answer).error());
+  const Json node = (*answer)->parse();
+  api_status_ = at(node, "status");
+  written_ = std::move(status);
+  written_at_ = now;
+  co_return Status();
+}
+
+}  // namespace brume::node

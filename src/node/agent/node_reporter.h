@@ -1,0 +1,56 @@
+// Keeps the Node object and its lease: registration, status when it changes, renewal every ten seconds.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+
+#include "agent/machine.h"
+#include "brume/base/clock.h"
+#include "brume/base/json.h"
+#include "brume/base/task.h"
+#include "brume/client/client.h"
+#include "brume/client/events.h"
+#include "brume/node/agent.h"
+
+namespace brume::node {
+
+/// Owner: the node loop.
+class NodeReporter {
+ public:
+  NodeReporter(const NodeOptions& options, NodeParts parts, client::EventRecorder& events, const Executor& executor);
+
+  void set_machine(Machine machine) { machine_ = std::move(machine); }
+  void set_port(std::uint16_t port) { port_ = port; }
+  /// Creates the Node or brings its labels up to date, and writes its first status.
+  Task<Status> register_node();
+  /// Starts renewing and reporting. `tick` runs at every renewal with what the disk looks like.
+  void start(std::function<void(const Pressure&)> tick);
+  /// Images or pods changed: the status may have.
+  void changed() { changed_.notify(); }
+  Task<void> stop() { co_await group_.stop(); }
+
+ private:
+  Task<void> lease_loop();
+  Task<void> status_loop();
+  Task<Status> renew_lease();
+  Task<Status> write_status();
+  void tell_limitations();
+
+  const NodeOptions& options_;
+  NodeParts parts_;
+  client::EventRecorder& events_;
+  TaskGroup group_;
+  Event changed_;
+  Machine machine_;
+  Pressure pressure_;
+  std::function<void(const Pressure&)> tick_;
+  std::uint16_t port_ = 0;
+  std::string node_uid_;
+  Json api_status_;  ///< as the API last answered
+  Json written_;
+  std::chrono::steady_clock::time_point written_at_;
+  api::ObjectPtr lease_;
+};
+
+}  // namespace brume::node

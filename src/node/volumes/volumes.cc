@@ -1,0 +1,215 @@
+#include "volumes/volumes.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "brume/api/quantity.h"
+#include "brume/base/json.h"
+#include "brume/base/strings.h"
+#include "brume/linux/fd.h"
+#include "brume/linux/mount.h"
+#include "volumes/payload.h"
+
+namespace brume::node {
+
+namespace {
+
+using linux_os::Fd;
+
+constexpr long kTmpfsMagic = 0x01021994;  // statfs(2)
+
+Status own_directory(const std::string& path, std::optional<std::uint32_t> group) {
+  BRUME_CHECK(linux_os::make_dirs(path, 0755));
+  BRUME_TRY(Fd fd, linux_os::open_fd(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  mode_t mode = 0777;
+  if (group) {
+    if (::fchown(fd.get(), static_cast<uid_t>(-1), *group) != 0) return fail_errno(errno, "chown " + path);
+    mode = 02777;
+  }
+  if (::fchmod(fd.get(), mode) != 0) return fail_errno(errno, "chmod " + path);
+  return {};
+}
+
+Status check_host_path(const VolumePlan& plan) {
+  const std::string& type = plan.host_type;
+  if (type.empty()) return {};
+  struct stat st = {};
+  bool there = ::stat(plan.path.c_str(), &st) == 0;
+  const auto bad = [&](const char* what) {
+    return fail(Code::kInvalid, "hostPath type check failed: " + plan.path + " is not a " + what);
+  };
+  if (!there && type == "DirectoryOrCreate") {
+    BRUME_CHECK(linux_os::make_dirs(plan.path, 0755));
+    there = ::stat(plan.path.c_str(), &st) == 0;
+  }
+  if (!there && type == "FileOrCreate") {
+    BRUME_TRY(Fd fd, linux_os::open_fd(plan.path, O_RDONLY | O_CREAT, 0644));
+    there = ::stat(plan.path.c_str(), &st) == 0;
+  }
+  if (type == "Directory" || type == "DirectoryOrCreate")
+    return there && S_ISDIR(st.st_mode) ? Status() : bad("directory");
+  if (type == "File" || type == "FileOrCreate") return there && S_ISREG(st.st_mode) ? Status() : bad("file");
+  if (type == "Socket") return there && S_ISSOCK(st.st_mode) ? Status() : bad("socket file");
+  if (type == "CharDevice") return there && S_ISCHR(st.st_mode) ? Status() : bad("character device");
+  if (type == "BlockDevice") return there && S_ISBLK(st.st_mode) ? Status() : bad("block device");
+  return fail(Code::kInvalid, type + " is an invalid volume type");
+}
+
+int open_beneath(int dir, const char* path, std::uint64_t flags) {
+  struct open_how how = {};
+  how.flags = flags | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  return static_cast<int>(::syscall(SYS_openat2, dir, path, &how, sizeof how));
+}
+
+// Opens root/sub_path; parts that do not exist are made as directories with the volume's permission bits.
+Result<Fd> open_sub_path(const std::string& volume_path, const std::string& sub_path) {
+  BRUME_TRY(Fd root, linux_os::open_fd(volume_path, O_PATH | O_DIRECTORY));
+  struct stat st = {};
+  if (::fstat(root.get(), &st) != 0) return fail_errno(errno, "stat " + volume_path);
+  std::string so_far;
+  for (const std::string_view part : split(sub_path, '/')) {
+    if (part.empty() || part == ".") continue;
+    if (part == "..") return fail(Code::kInvalid, "subPath must not contain '..': " + sub_path);
+    const std::string parent = so_far.empty() ? "." : so_far;
+    so_far += (so_far.empty() ? "" : "/") + std::string(part);
+    Fd found(open_beneath(root.get(), so_far.c_str(), O_PATH));
+    if (found.valid()) continue;
+    if (errno != ENOENT) return fail_errno(errno, "subPath " + sub_path + " in " + volume_path);
+    Fd dir(open_beneath(root.get(), parent.c_str(), O_PATH | O_DIRECTORY));
+    if (!dir.valid()) return fail_errno(errno, "subPath " + sub_path + " in " + volume_path);
+    const std::string name(part);
+    if (::mkdirat(dir.get(), name.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(errno, "mkdir " + so_far);
+    Fd made(open_beneath(root.get(), so_far.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+    if (!made.valid()) return fail_errno(errno, "open " + so_far);
+    if (::fchown(made.get(), st.st_uid, st.st_gid) != 0) return fail_errno(errno, "chown " + so_far);
+    if (::fchmod(made.get(), st.st_mode & 07777) != 0) return fail_errno(errno, "chmod " + so_far);
+  }
+  Fd found(open_beneath(root.get(), so_far.empty() ? "." : so_far.c_str(), O_PATH));
+  if (!found.valid()) return fail_errno(errno, "subPath " + sub_path + " in " + volume_path);
+  return found;
+}
+
+std::string volume_dir(const std::string& pod_dir, const char* plugin, std::string_view name) {
+  return pod_dir + "/volumes/kubernetes.io~" + plugin + "/" + std::string(name);
+}
+
+}  // namespace
+
+Result<VolumePlan> plan_volume(const Json& pod, const Json& volume, const std::string& pod_dir) {
+  VolumePlan plan;
+  plan.name = str(volume, "name");
+  if (const Json& group = at(pod, "spec", "securityContext", "fsGroup"); group.is_number()) {
+    plan.group = group.get<std::uint32_t>();
+  }
+  if (const Json& host = at(volume, "hostPath"); host.is_object()) {
+    plan.kind = VolumePlan::Kind::kHostPath;
+    plan.path = str(host, "path");
+    plan.host_type = str(host, "type");
+    return plan;
+  }
+  if (volume.contains("emptyDir")) {
+    const Json& empty = at(volume, "emptyDir");
+    const std::string_view medium = str(empty, "medium");
+    if (!medium.empty() && medium != "Memory")
+      return fail(Code::kInvalid, "emptyDir medium " + std::string(medium) + " is not supported");
+    plan.kind = medium == "Memory" ? VolumePlan::Kind::kMemory : VolumePlan::Kind::kDirectory;
+    const Json& limit = at(empty, "sizeLimit");
+    plan.size_limit = api::quantity_or_zero(limit.is_number() ? limit.dump() : std::string(str(limit))).value();
+    plan.path = volume_dir(pod_dir, "empty-dir", plan.name);
+    return plan;
+  }
+  if (has_payload(volume)) {
+    plan.kind = VolumePlan::Kind::kFiles;
+    const char* plugin = volume.contains("configMap")     ? "configmap"
+                         : volume.contains("secret")      ? "secret"
+                         : volume.contains("downwardAPI") ? "downward-api"
+                                                          : "projected";
+    plan.path = volume_dir(pod_dir, plugin, plan.name);
+    return plan;
+  }
+  std::string type = "unknown";
+  for (const auto& [key, value] : volume.items()) {
+    if (key != "name") type = key;
+  }
+  return fail(Code::kInvalid, "volume type " + type + " is not supported yet by this node");
+}
+
+Status mount_tmpfs(const std::string& path, std::int64_t size, unsigned mode) {
+  BRUME_CHECK(linux_os::make_dirs(path, 0755));
+  struct statfs fs = {};
+  struct stat here = {};
+  struct stat above = {};
+  if (::statfs(path.c_str(), &fs) != 0) return fail_errno(errno, "statfs " + path);
+  if (::stat(path.c_str(), &here) != 0 || ::stat((path + "/..").c_str(), &above) != 0)
+    return fail_errno(errno, "stat " + path);
+  if (fs.f_type == kTmpfsMagic && here.st_dev != above.st_dev) return {};
+  char options[80];
+  if (size > 0) {
+    std::snprintf(options, sizeof options, "mode=%o,size=%lld", mode, static_cast<long long>(size));
+  } else {
+    std::snprintf(options, sizeof options, "mode=%o", mode);
+  }
+  if (::mount("tmpfs", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options) != 0)
+    return fail_errno(errno, "mount tmpfs on " + path);
+  return {};
+}
+
+Status set_up_volume(const VolumePlan& plan) {
+  switch (plan.kind) {
+    case VolumePlan::Kind::kHostPath: return check_host_path(plan);
+    case VolumePlan::Kind::kDirectory: return own_directory(plan.path, plan.group);
+    case VolumePlan::Kind::kMemory:
+      BRUME_CHECK(mount_tmpfs(plan.path, plan.size_limit, 0777));
+      return own_directory(plan.path, plan.group);
+    case VolumePlan::Kind::kFiles: {
+      auto written = write_payload(plan.path, plan.files, plan.group);
+      if (!written) return fail(written.error());
+      return {};
+    }
+  }
+  return {};
+}
+
+Status bind_sub_path(const std::string& volume_path, const std::string& sub_path, const std::string& target) {
+  BRUME_TRY(Fd source, open_sub_path(volume_path, sub_path));
+  struct stat st = {};
+  if (::fstat(source.get(), &st) != 0) return fail_errno(errno, "stat subPath " + sub_path);
+  // A bind of an earlier attempt is taken away; the target may be the wrong kind of file now.
+  ::umount2(target.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+  if (S_ISDIR(st.st_mode)) {
+    ::unlink(target.c_str());
+    BRUME_CHECK(linux_os::make_dirs(target, 0750));
+  } else {
+    BRUME_CHECK(linux_os::make_dirs(target.substr(0, target.rfind('/')), 0750));
+    ::rmdir(target.c_str());
+    BRUME_TRY(Fd file, linux_os::open_fd(target, O_WRONLY | O_CREAT | O_NOFOLLOW, 0640));
+  }
+  const std::string by_fd = "/proc/self/fd/" + std::to_string(source.get());
+  if (::mount(by_fd.c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0) {
+    return fail_errno(errno, "bind subPath " + sub_path + " on " + target);
+  }
+  return {};
+}
+
+Status remove_pod_dir(const std::string& pod_dir) {
+  BRUME_TRY(std::vector<linux_os::MountInfo> mounts, linux_os::read_mountinfo());
+  const std::string prefix = pod_dir + "/";
+  // Later lines are mounted on top of earlier ones.
+  std::reverse(mounts.begin(), mounts.end());
+  for (const auto& mount : mounts) {
+    if (!mount.mount_point.starts_with(prefix)) continue;
+    BRUME_CHECK(linux_os::detach_mount(mount.mount_point));
+  }
+  return linux_os::remove_tree(pod_dir);
+}
+
+}  // namespace brume::node

@@ -1,0 +1,69 @@
+// What a pod worker remembers of one container of its pod, over all its attempts.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "brume/base/json.h"
+#include "brume/base/time.h"
+#include "brume/runtime/images.h"
+#include "pod/pod.h"
+
+namespace brume::node {
+
+struct ProbeRun;
+
+struct ContainerRun {
+  enum class State : std::uint8_t { kWaiting, kRunning, kExited };
+  /// What is being done to bring the next attempt up.
+  enum class Action : std::uint8_t { kNone, kPulling, kStarting };
+  /// How far the ending of the running attempt has come.
+  enum class Stop : std::uint8_t { kNone, kPreStop, kTerminate, kKill };
+
+  std::string name;
+  ContainerKind kind = ContainerKind::kApp;
+  bool sidecar = false;
+  std::string policy;  ///< Always, OnFailure, Never
+
+  State state = State::kWaiting;
+  std::string id;    ///< of the current or last attempt
+  int attempt = -1;  ///< of `id`; -1: none yet
+  std::string image_id;
+  std::string image_name;
+  std::string asked_image;  ///< `image` of the spec that the current attempt was started by; empty: not known
+  bool redefined = false;   ///< the spec has changed since: the attempt is ended, and the next one needs no policy
+  WallTime started_at;
+  WallTime finished_at;
+  int exit_code = 0;
+  int signal = 0;
+  std::string end_reason;  ///< Completed, Error, OOMKilled, StartError, ContainerStatusUnknown
+  std::string end_message;
+  Json last_terminated;     ///< lastState.terminated of the attempt before
+  std::string wait_reason;  ///< why the next attempt is not there yet; empty: nothing to say
+  std::string wait_message;
+  bool started = false;
+  bool ready = false;
+
+  Action action = Action::kNone;
+  std::shared_ptr<const runtime::Image> image;                    ///< checked for the next attempt
+  std::string image_for;                                          ///< the spec's image that `image` was checked for
+  std::optional<std::chrono::steady_clock::time_point> retry_at;  ///< not before (pull back-off, configuration errors)
+  std::chrono::seconds back_off{0};                               ///< of restarts
+  WallTime back_off_set;
+  bool back_off_told = false;  ///< the BackOff event of this wait was written
+
+  Stop stop = Stop::kNone;
+  std::chrono::steady_clock::time_point kill_at;
+  bool kill_sent = false;
+  std::shared_ptr<ProbeRun> probes;
+
+  [[nodiscard]] bool failed() const { return state == State::kExited && exit_code != 0; }
+  [[nodiscard]] bool succeeded() const { return state == State::kExited && exit_code == 0; }
+  [[nodiscard]] int restart_count() const { return attempt > 0 ? attempt : 0; }
+};
+
+}  // namespace brume::node

@@ -1,0 +1,218 @@
+#include "worker/pod_status.h"
+
+#include <algorithm>
+#include <map>
+
+#include "brume/base/json.h"
+#include "brume/base/strings.h"
+#include "worker/lifecycle.h"
+
+namespace brume::node {
+
+namespace {
+
+using State = ContainerRun::State;
+
+std::string container_uri(const std::string& id) { return "brume://" + id; }
+
+Json waiting_json(const std::string& reason, const std::string& message) {
+  Json out = {{"reason", reason}};
+  if (!message.empty()) out["message"] = message;
+  return {{"waiting", std::move(out)}};
+}
+
+Json container_status(const ContainerRun& run, bool has_init) {
+  Json out = {{"name", run.name},
+              {"image", run.image_name},
+              {"imageID", run.image_id},
+              {"restartCount", run.restart_count()},
+              {"ready", run.kind == ContainerKind::kInit && !run.sidecar ? run.succeeded() : run.ready},
+              {"started", run.started && run.state == State::kRunning},
+              {"lastState", Json::object()}};
+  if (!run.id.empty()) out["containerID"] = container_uri(run.id);
+  const bool held = run.state == State::kExited && !run.wait_reason.empty();
+  if (run.state == State::kRunning) {
+    out["state"] = {{"running", {{"startedAt", format_rfc3339(run.started_at)}}}};
+  } else if (run.state == State::kExited && !held) {
+    out["state"] = {{"terminated", terminated_json(run)}};
+  } else if (!run.wait_reason.empty()) {
+    out["state"] = waiting_json(run.wait_reason, run.wait_message);
+  } else {
+    out["state"] = waiting_json(has_init ? "PodInitializing" : "ContainerCreating", "");
+  }
+  if (held) {
+    out["lastState"] = {{"terminated", terminated_json(run)}};
+  } else if (run.last_terminated.is_object()) {
+    out["lastState"] = {{"terminated", run.last_terminated}};
+  }
+  return out;
+}
+
+struct Condition {
+  std::string type;
+  bool status = false;
+  std::string reason;
+  std::string message;
+};
+
+std::string names_text(const std::vector<std::string>& names) { return "[" + join(names, " ") + "]"; }
+
+Condition initialized_condition(const StatusInputs& in, const std::string& phase) {
+  if (phase == "Succeeded") return {"Initialized", true, "PodCompleted", ""};
+  std::vector<std::string> incomplete;
+  for (const ContainerRun& run : in.runs) {
+    if (run.kind != ContainerKind::kInit) continue;
+    const bool done = run.sidecar ? run.started : run.succeeded();
+    if (!done) incomplete.push_back(run.name);
+  }
+  if (in.initialized || incomplete.empty()) return {"Initialized", true, "", ""};
+  return {"Initialized", false, "ContainersNotInitialized",
+          "containers with incomplete status: " + names_text(incomplete)};
+}
+
+Condition containers_ready(const StatusInputs& in, const std::string& phase) {
+  if (phase == "Succeeded") return {"ContainersReady", false, "PodCompleted", ""};
+  if (phase == "Failed") return {"ContainersReady", false, "PodFailed", ""};
+  std::vector<std::string> unready;
+  for (const ContainerRun& run : in.runs) {
+    if (run.kind != ContainerKind::kApp && !run.sidecar) continue;
+    if (!run.ready) unready.push_back(run.name);
+  }
+  if (unready.empty()) return {"ContainersReady", true, "", ""};
+  return {"ContainersReady", false, "ContainersNotReady", "containers with unready status: " + names_text(unready)};
+}
+
+const Json& condition_of(const Json& status, std::string_view type) {
+  static const Json kNone;
+  for (const Json& condition : at(status, "conditions")) {
+    if (str(condition, "type") == type) return condition;
+  }
+  return kNone;
+}
+
+Condition ready_condition(const StatusInputs& in, const Condition& containers) {
+  Condition ready = containers;
+  ready.type = "Ready";
+  if (!containers.status) return ready;
+  std::vector<std::string> missing;
+  for (const Json& gate : at(in.pod, "spec", "readinessGates")) {
+    const std::string type(str(gate, "conditionType"));
+    const Json& condition = condition_of(at(in.pod, "status"), type);
+    if (condition.is_null()) {
+      missing.push_back("corresponding condition of pod readiness gate \"" + type + "\" does not exist.");
+    } else if (str(condition, "status") != "True") {
+      missing.push_back("the status of pod readiness gate \"" + type + "\" is not \"True\", but " +
+                        std::string(str(condition, "status")));
+    }
+  }
+  if (missing.empty()) return ready;
+  return {"Ready", false, "ReadinessGatesNotReady", join(missing, ", ")};
+}
+
+Json condition_json(const Condition& condition, const StatusInputs& in) {
+  const Json& old = condition_of(at(in.pod, "status"), condition.type);
+  const std::string status = condition.status ? "True" : "False";
+  Json out = {{"type", condition.type}, {"status", status}, {"lastProbeTime", nullptr}};
+  const bool same = str(old, "status") == status && !str(old, "lastTransitionTime").empty();
+  out["lastTransitionTime"] = same ? std::string(str(old, "lastTransitionTime")) : format_rfc3339(in.now);
+  if (!condition.reason.empty()) out["reason"] = condition.reason;
+  if (!condition.message.empty()) out["message"] = condition.message;
+  if (const auto generation = num(at(in.pod, "metadata"), "generation"); generation > 0)
+    out["observedGeneration"] = generation;
+  return out;
+}
+
+Json ip_list(const std::vector<std::string>& ips) {
+  Json out = Json::array();
+  for (const std::string& ip : ips) out.push_back({{"ip", ip}});
+  return out;
+}
+
+void add_addresses(Json& status, const StatusInputs& in) {
+  if (!in.host_ips.empty()) {
+    status["hostIP"] = in.host_ips.front();
+    status["hostIPs"] = ip_list(in.host_ips);
+  }
+  if (!in.pod_ips.empty()) {
+    status["podIP"] = in.pod_ips.front();
+    status["podIPs"] = ip_list(in.pod_ips);
+  }
+}
+
+// Null members and members that the API adds by itself do not count as a difference.
+bool same_condition(const Json& a, const Json& b) {
+  for (const char* key : {"status", "reason", "message", "lastTransitionTime"}) {
+    if (str(a, key) != str(b, key)) return false;
+  }
+  return num(a, "observedGeneration") == num(b, "observedGeneration");
+}
+
+}  // namespace
+
+Json terminated_json(const ContainerRun& run) {
+  Json out = {{"exitCode", run.exit_code},
+              {"reason", run.end_reason.empty() ? (run.exit_code == 0 ? "Completed" : "Error") : run.end_reason}};
+  if (run.started_at != WallTime()) out["startedAt"] = format_rfc3339(run.started_at);
+  if (run.finished_at != WallTime()) out["finishedAt"] = format_rfc3339(run.finished_at);
+  if (run.signal != 0) out["signal"] = run.signal;
+  if (!run.end_message.empty()) out["message"] = run.end_message;
+  if (!run.id.empty()) out["containerID"] = container_uri(run.id);
+  return out;
+}
+
+Json make_pod_status(const StatusInputs& in) {
+  const std::string phase =
+      !in.reason.empty() && in.stopped ? "Failed" : pod_phase(in.runs, in.initialized, in.stopped);
+  Json status = {{"phase", phase}, {"qosClass", qos_class(in.pod)}, {"startTime", format_rfc3339(in.start_time)}};
+  if (const auto generation = num(at(in.pod, "metadata"), "generation"); generation > 0)
+    status["observedGeneration"] = generation;
+  if (!in.reason.empty()) status["reason"] = in.reason;
+  if (!in.message.empty()) status["message"] = in.message;
+  const bool has_init = std::any_of(in.runs.begin(), in.runs.end(),
+                                    [](const ContainerRun& run) { return run.kind == ContainerKind::kInit; });
+  Json lists[3] = {Json::array(), Json::array(), Json::array()};
+  for (const ContainerRun& run : in.runs) lists[static_cast<int>(run.kind)].push_back(container_status(run, has_init));
+  if (!lists[0].empty()) status["initContainerStatuses"] = std::move(lists[0]);
+  status["containerStatuses"] = std::move(lists[1]);
+  if (!lists[2].empty()) status["ephemeralContainerStatuses"] = std::move(lists[2]);
+  const Condition containers = containers_ready(in, phase);
+  const Condition all[] = {{"PodReadyToStartContainers", in.sandbox_ready, "", ""},
+                           initialized_condition(in, phase),
+                           ready_condition(in, containers),
+                           containers};
+  Json conditions = Json::array();
+  for (const Condition& condition : all) conditions.push_back(condition_json(condition, in));
+  status["conditions"] = std::move(conditions);
+  add_addresses(status, in);
+  return status;
+}
+
+Json status_patch(const Json& old, const Json& wanted, std::string_view uid) {
+  Json changed = Json::object();
+  for (const auto& [key, value] : wanted.items()) {
+    if (key == "conditions" || at(old, key) == value) continue;
+    changed[key] = value;
+    // These lists merge by address: an old address must be told to go.
+    if ((key == "podIPs" || key == "hostIPs") && at(old, key).is_array())
+      changed[key].push_back({{"$patch", "replace"}});
+  }
+  for (const char* key :
+       {"reason", "message", "podIP", "podIPs", "initContainerStatuses", "ephemeralContainerStatuses"}) {
+    if (!at(old, key).is_null() && !wanted.contains(key)) changed[key] = nullptr;
+  }
+  Json conditions = Json::array();
+  for (const Json& condition : at(wanted, "conditions")) {
+    const Json& before = condition_of(old, str(condition, "type"));
+    if (!before.is_null() && same_condition(before, condition)) continue;
+    Json item = condition;
+    for (const char* key : {"reason", "message"}) {
+      if (before.contains(key) && !condition.contains(key)) item[key] = nullptr;
+    }
+    conditions.push_back(std::move(item));
+  }
+  if (!conditions.empty()) changed["conditions"] = std::move(conditions);
+  if (changed.empty()) return {};
+  return {{"metadata", {{"uid", uid}}}, {"status", std::move(changed)}};
+}
+
+}  // namespace brume::node

@@ -1,0 +1,37 @@
+// A pod's status as the API shows it, made from what the worker knows.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "brume/base/json_fwd.h"
+#include "brume/base/time.h"
+#include "worker/container_run.h"
+
+namespace brume::node {
+
+struct StatusInputs {
+  const Json& pod;  ///< as the API has it, status included (conditions of others, transition times)
+  const std::vector<ContainerRun>& runs;
+  bool initialized = false;
+  bool sandbox_ready = false;
+  bool stopped = false;  ///< all containers have ended and none will start again
+  std::string reason;    ///< Evicted, DeadlineExceeded, OutOfcpu ...: the pod failed as a whole
+  std::string message;
+  std::vector<std::string> pod_ips;
+  std::vector<std::string> host_ips;
+  WallTime start_time;
+  WallTime now;
+};
+
+/// PodStatus with every field that the node owns.
+[[nodiscard]] Json make_pod_status(const StatusInputs& in);
+/// state.terminated of an exited container.
+[[nodiscard]] Json terminated_json(const ContainerRun& run);
+
+/// The strategic merge patch that turns `old` (a PodStatus, with conditions of others) into `wanted`; null when there
+/// is nothing to write. `uid` becomes a precondition.
+[[nodiscard]] Json status_patch(const Json& old, const Json& wanted, std::string_view uid);
+
+}  // namespace brume::node

@@ -1,0 +1,175 @@
+// PodWorker: drives one pod from spec to status. Level-triggered: whatever happens only changes what the worker knows
+// and wakes it; reconcile() then compares with what should be and starts the next small steps.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "brume/api/object.h"
+#include "brume/base/json.h"
+#include "brume/base/task.h"
+#include "brume/runtime/runtime.h"
+#include "volumes/payload.h"
+#include "worker/alarm.h"
+#include "worker/container_run.h"
+#include "worker/context.h"
+#include "worker/lifecycle.h"
+
+namespace brume::node {
+
+/// The probes of one running attempt; `stopped` ends their loops at the next tick.
+struct ProbeRun {
+  bool stopped = false;
+};
+
+/// Owner: the node loop. Keep it alive until stop() has returned.
+class PodWorker {
+ public:
+  /// `gone` is called once, when nothing of the pod is left here and in the API.
+  PodWorker(WorkerContext& context, api::ObjectPtr pod, std::function<void(const std::string& uid)> gone);
+  ~PodWorker();
+  PodWorker(const PodWorker&) = delete;
+  PodWorker& operator=(const PodWorker&) = delete;
+
+  /// Takes over what an earlier process left running. Before start().
+  void adopt(const runtime::SandboxInfo& sandbox);
+  /// The pod cannot run here: it fails with this reason. Before start().
+  void reject(std::string reason, std::string message);
+  void start();
+  void update(api::ObjectPtr pod);
+  void removed();  ///< the API no longer has the pod
+  void container_exited(const runtime::ContainerStatus& status);
+  void objects_changed();
+  /// Ends the pod's containers without deleting the pod: what stop_pods does. The API keeps the pod as it is.
+  void shut_down(std::chrono::seconds grace);
+  /// Ends the worker's tasks; containers go on.
+  Task<void> stop();
+
+  [[nodiscard]] const std::string& uid() const { return uid_; }
+  [[nodiscard]] const Json& pod() const { return pod_; }
+  [[nodiscard]] const api::ObjectPtr& object() const { return object_; }
+  [[nodiscard]] const ContainerRun* find_run(std::string_view container) const;
+  [[nodiscard]] const std::vector<ContainerRun>& runs() const { return runs_; }
+  [[nodiscard]] const std::vector<std::string>& pod_ips() const { return pod_ips_; }
+  [[nodiscard]] const std::string& netns_path() const { return netns_path_; }
+  /// Counts against the node's resources: not finished and not rejected.
+  [[nodiscard]] bool occupies() const { return fail_reason_.empty() && !torn_down_; }
+  [[nodiscard]] bool torn_down() const { return torn_down_; }
+  [[nodiscard]] bool uses_image(std::string_view id) const;
+  [[nodiscard]] std::string log_path(const ContainerRun& run, int attempt) const;
+
+ private:
+  using Steady = std::chrono::steady_clock::time_point;
+  enum class Stage : std::uint8_t { kNone, kBusy, kReady, kFailed };
+
+  // pod_worker.cc
+  Task<void> run();
+  void wake() { woken_.notify(); }
+  void reconcile();
+  void reconcile_running();
+  void reconcile_ended();
+  void check_active_deadline();
+  void try_start(std::size_t index);
+  void wake_at(Steady when);
+  [[nodiscard]] bool all_ended() const;
+  [[nodiscard]] const Json& spec_of(const ContainerRun& run) const;
+  [[nodiscard]] client::ObjectReference about(std::string_view container = {}) const;
+  void event(bool warning, std::string_view reason, std::string message, std::string_view container = {});
+  [[nodiscard]] PodRuntimeInfo runtime_info() const;
+  [[nodiscard]] bool host_network() const;
+
+  // setup.cc
+  void begin_setup();
+  Task<void> set_up_sandbox();
+  Task<Status> make_sandbox();
+  Task<void> set_up_volumes();
+  Task<Status> make_volumes();
+  Task<Status> fetch_objects();
+  Task<Status> fetch_tokens();
+  Task<void> refresh_volumes();
+  void setup_failed(Stage& stage, std::string_view reason, std::string message);
+
+  // start.cc
+  Task<void> pull_image(std::size_t index);
+  Task<void> start_container(std::size_t index);
+  Task<Result<runtime::ContainerStatus>> launch(std::size_t index, int attempt, std::string id, bool& config_error);
+  Task<std::vector<Json>> pull_secrets();
+  Task<void> drop_old_attempts(std::string container, int before);
+  void attempt_failed(ContainerRun& run, int attempt, const std::string& id, const std::string& message);
+
+  // stop.cc
+  void stop_redefined();
+  void begin_stop(ContainerRun& run, std::chrono::seconds grace, const std::string& message);
+  void advance_stops();
+  void stop_all();
+  Task<void> pre_stop(std::size_t index, std::string id);
+  Task<void> send_signal(std::string id, int signal);
+  [[nodiscard]] int stop_signal(const ContainerRun& run) const;
+  Task<void> finish_exit(std::size_t index, runtime::ContainerStatus status);
+  Task<void> tear_down();
+  Task<void> delete_pod();
+  [[nodiscard]] std::chrono::seconds grace_period() const;
+
+  // probing.cc
+  void begin_probes(std::size_t index);
+  void begin_lasting_probes(std::size_t index);
+  Task<void> probe_loop(std::size_t index, std::string id, std::string kind, Json probe, std::shared_ptr<ProbeRun> run);
+  void probe_verdict(std::size_t index, const std::string& kind, const Json& probe, bool ok);
+
+  // report.cc
+  [[nodiscard]] Json make_wanted() const;
+  void report();
+  Task<void> write_status();
+
+  // adoption.cc
+  void restore_from_api();
+
+  WorkerContext& context_;
+  TaskGroup group_;
+  Event woken_;
+  Alarm alarm_;
+  std::function<void(const std::string&)> gone_;
+  api::ObjectPtr object_;
+  Json pod_;
+  std::string uid_, ns_, name_;
+
+  std::vector<ContainerRun> runs_;
+  bool initialized_ = false;
+  Stage sandbox_ = Stage::kNone;
+  Stage volumes_ = Stage::kNone;
+  std::optional<Steady> setup_retry_;
+  std::chrono::seconds setup_back_off_{0};
+  std::string netns_path_;
+  std::string hostname_;
+  std::vector<std::string> pod_ips_;
+  WallTime start_time_;
+  PodObjects objects_;
+  Tokens tokens_;
+  bool refreshing_ = false;
+  bool objects_stale_ = false;
+  Steady next_wake_;
+
+  bool terminating_ = false;  ///< deleted, failed as a whole, or shut down: containers are being ended
+  bool finished_ = false;     ///< the work is done: nothing starts any more
+  bool removed_ = false;
+  bool shut_down_ = false;
+  std::optional<std::chrono::seconds> shut_down_grace_;
+  Steady terminate_by_;
+  std::string fail_reason_, fail_message_;
+  bool tearing_ = false;
+  bool torn_down_ = false;
+  bool deleting_ = false;
+  bool gone_told_ = false;
+  std::optional<Steady> teardown_retry_;
+
+  Json wanted_;   ///< the status to be in the API
+  Json written_;  ///< the status last written with success
+  bool writing_ = false;
+  std::optional<Steady> write_retry_;
+};
+
+}  // namespace brume::node

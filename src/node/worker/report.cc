@@ -1,0 +1,81 @@
+// Writing the pod's status the moment it changes.
+#include "brume/base/log.h"
+#include "pod/pod.h"
+#include "worker/pod_status.h"
+#include "worker/pod_worker.h"
+
+namespace brume::node {
+
+namespace {
+
+constexpr std::chrono::seconds kWriteRetry{1};
+
+}  // namespace
+
+Json PodWorker::make_wanted() const {
+  const StatusInputs inputs{.pod = pod_,
+                            .runs = runs_,
+                            .initialized = initialized_,
+                            .sandbox_ready = sandbox_ == Stage::kReady && !torn_down_ && !pod_ips_.empty(),
+                            .stopped = terminating_ && all_ended(),
+                            .reason = fail_reason_,
+                            .message = fail_message_,
+                            .pod_ips = pod_ips_,
+                            .host_ips = context_.options.node_ips,
+                            .start_time = start_time_,
+                            .now = context_.clock.now()};
+  Json wanted = make_pod_status(inputs);
+  if (is_terminal_phase(str(wanted, "phase")) && !all_ended()) {
+    // Sidecars still run: the phase is not final yet.
+    const auto before = str(wanted_, "phase");
+    wanted["phase"] = before.empty() ? "Running" : std::string(before);
+  }
+  return wanted;
+}
+
+void PodWorker::report() {
+  // Pods that brume only sets aside at its stop keep the status they have.
+  if (removed_ || shut_down_) return;
+  // A finished pod's status is final, but it may still have to be written.
+  if (!is_terminal_phase(str(wanted_, "phase"))) wanted_ = make_wanted();
+  if (wanted_ == written_ || writing_) return;
+  if (write_retry_ && *write_retry_ > context_.clock.steady()) {
+    wake_at(*write_retry_);
+    return;
+  }
+  write_retry_.reset();
+  writing_ = true;
+  group_.spawn("pod status", write_status());
+}
+
+Task<void> PodWorker::write_status() {
+  const Json wanted = wanted_;
+  Json patch = status_patch(at(pod_, "status"), wanted, uid_);
+  if (patch.is_null()) {
+    written_ = wanted;
+  } else {
+    client::WriteOptions options;
+    options.subresource = "status";
+    options.field_manager = "kubelet";
+    auto answer = co_await context_.client.patch(api::res("pods"), ns_, name_, client::PatchType::kStrategic,
+                                                 std::move(patch), std::move(options));
+    if (answer) {
+      written_ = wanted;
+      if ((*answer)->uid() == uid_ && (*answer)->resource_version() > object_->resource_version()) {
+        object_ = *answer;
+        pod_ = object_->parse();
+      }
+    } else if (answer.error().code == Code::kNotFound) {
+      // The watch tells of the deletion; until then there is nobody to report to.
+      written_ = wanted;
+    } else {
+      log::warn("cannot write a pod's status, trying again",
+                {{"pod", pod_text(pod_)}, {"error", answer.error().message}});
+      write_retry_ = context_.clock.steady() + kWriteRetry;
+    }
+  }
+  writing_ = false;
+  wake();
+}
+
+}  // namespace brume::node

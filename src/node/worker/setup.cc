@@ -1,0 +1,282 @@
+// What a pod needs before its first container: sandbox and network on one path, volumes on another, both at once.
+#include <fstream>
+
+#include "brume/base/log.h"
+#include "brume/linux/fd.h"
+#include "pod/pod.h"
+#include "spec/pod_files.h"
+#include "spec/resources.h"
+#include "volumes/volumes.h"
+#include "worker/pod_worker.h"
+
+namespace brume::node {
+
+namespace {
+
+constexpr std::int64_t kShmBytes = 64 << 20;  // what container runtimes give /dev/shm
+constexpr std::chrono::seconds kFirstRetry{1};
+constexpr std::chrono::seconds kLongestRetry{120};
+
+std::vector<HostPort> host_ports(const Json& pod) {
+  std::vector<HostPort> out;
+  if (flag(at(pod, "spec"), "hostNetwork")) return out;
+  for (const ContainerEntry& entry : containers_of(pod)) {
+    if (entry.kind == ContainerKind::kEphemeral || (entry.kind == ContainerKind::kInit && !entry.sidecar)) continue;
+    for (const Json& port : at(*entry.spec, "ports")) {
+      const auto number = num(port, "hostPort");
+      if (number <= 0) continue;
+      HostPort item;
+      item.host_port = static_cast<std::uint16_t>(number);
+      item.container_port = static_cast<std::uint16_t>(num(port, "containerPort"));
+      item.protocol = str(port, "protocol").empty() ? "TCP" : std::string(str(port, "protocol"));
+      item.host_ip = str(port, "hostIP");
+      out.push_back(std::move(item));
+    }
+  }
+  return out;
+}
+
+Status write_plain(const std::string& path, const std::string& text) {
+  return linux_os::replace_file(path, text, 0644);
+}
+
+// hosts(5) must keep its inode: containers have it bind-mounted.
+Status write_in_place(const std::string& path, const std::string& text) {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out << text;
+  out.flush();
+  if (!out) return fail(Code::kIo, "cannot write " + path);
+  return {};
+}
+
+std::string mount_failure(const std::string& volume, const std::string& why) {
+  return "MountVolume.SetUp failed for volume \"" + volume + "\" : " + why;
+}
+
+}  // namespace
+
+void PodWorker::begin_setup() {
+  if (setup_retry_ && *setup_retry_ > context_.clock.steady()) {
+    wake_at(*setup_retry_);
+    return;
+  }
+  if (sandbox_ == Stage::kNone || sandbox_ == Stage::kFailed) {
+    if (sandbox_ == Stage::kNone) {
+      // A new sandbox starts over: init containers of an earlier one run again.
+      for (ContainerRun& run : runs_) {
+        if (run.kind != ContainerKind::kInit || run.state != ContainerRun::State::kExited) continue;
+        run.last_terminated = Json();
+        run.state = ContainerRun::State::kWaiting;
+        initialized_ = false;
+      }
+    }
+    sandbox_ = Stage::kBusy;
+    group_.spawn("pod sandbox", set_up_sandbox());
+  }
+  if (volumes_ == Stage::kNone || volumes_ == Stage::kFailed) {
+    volumes_ = Stage::kBusy;
+    group_.spawn("pod volumes", set_up_volumes());
+  }
+}
+
+void PodWorker::setup_failed(Stage& stage, std::string_view reason, std::string message) {
+  stage = Stage::kFailed;
+  setup_back_off_ = setup_back_off_.count() == 0 ? kFirstRetry : std::min(setup_back_off_ * 2, kLongestRetry);
+  setup_retry_ = context_.clock.steady() + setup_back_off_;
+  event(true, reason, std::move(message));
+}
+
+Task<void> PodWorker::set_up_sandbox() {
+  auto made = co_await make_sandbox();
+  if (made) {
+    sandbox_ = Stage::kReady;
+    setup_back_off_ = {};
+  } else {
+    setup_failed(sandbox_, "FailedCreatePodSandBox", "Failed to create pod sandbox: " + made.error().message);
+  }
+  wake();
+}
+
+Task<Status> PodWorker::make_sandbox() {
+  auto host = make_hostname(pod_, context_.options.hostname, context_.options.cluster_domain);
+  if (!host) co_return fail(std::move(host).error());
+  hostname_ = host->hostname;
+  const Json& spec = at(pod_, "spec");
+  runtime::SandboxSpec sandbox;
+  sandbox.id = uid_;
+  sandbox.hostname = hostname_;
+  sandbox.host_network = flag(spec, "hostNetwork");
+  sandbox.host_pid = flag(spec, "hostPID");
+  sandbox.host_ipc = flag(spec, "hostIPC");
+  sandbox.share_pid = flag(spec, "shareProcessNamespace");
+  sandbox.cgroup_parent = pod_cgroup(context_.options.cgroup_root, pod_);
+  sandbox.cgroup_resources = pod_resources(pod_, context_.options.pod_pids_limit);
+  for (const Json& sysctl : at(spec, "securityContext", "sysctls")) {
+    sandbox.sysctls.emplace_back(str(sysctl, "name"), str(sysctl, "value"));
+  }
+  sandbox.labels = {{"io.kubernetes.pod.namespace", ns_},
+                    {"io.kubernetes.pod.name", name_},
+                    {"io.kubernetes.pod.uid", uid_},
+                    {"brume/hostname", hostname_}};
+  auto info = co_await context_.runtime.create_sandbox(std::move(sandbox));
+  if (!info) co_return fail(std::move(info).error());
+  netns_path_ = info->netns_path;
+  if (host_network()) {
+    pod_ips_ = context_.options.node_ips;
+  } else {
+    PodAttachment attachment{uid_, ns_, name_, netns_path_, host_ports(pod_)};
+    auto ips = co_await context_.network.attach(std::move(attachment));
+    if (!ips) {
+      co_return fail(wrap(ips.error(), "failed to set up pod \"" + name_ + "_" + ns_ + "\" network"));
+    }
+    pod_ips_ = *std::move(ips);
+  }
+  // The containers' /etc/hosts can only now be written: it holds the address.
+  const std::string dir = context_.pod_dir(uid_);
+  const bool host_net = host_network();
+  const Json pod = pod_;
+  const HostName names = *host;
+  const auto ips = pod_ips_;
+  auto written = co_await run_blocking([dir, host_net, pod, names, ips]() -> Status {
+    BRUME_CHECK(linux_os::make_dirs(dir, 0750));
+    const std::string host_hosts = host_net ? linux_os::read_file("/etc/hosts").value_or("") : std::string();
+    return write_in_place(dir + "/etc-hosts", make_hosts(pod, ips, names.short_name, names.domain, host_hosts));
+  });
+  co_return written;
+}
+
+Task<void> PodWorker::set_up_volumes() {
+  auto made = co_await make_volumes();
+  if (made) {
+    volumes_ = Stage::kReady;
+  } else {
+    objects_stale_ = false;
+    setup_failed(volumes_, "FailedMount", made.error().message);
+  }
+  wake();
+}
+
+Task<Status> PodWorker::fetch_objects() {
+  const ObjectNames names = named_objects(pod_);
+  PodObjects fetched;
+  for (const std::string& name : names.config_maps) {
+    auto object = co_await context_.objects.use(uid_, ObjectCache::Kind::kConfigMap, ns_, name);
+    if (object) {
+      fetched.config_maps.emplace(name, (*object)->parse());
+    } else if (object.error().code != Code::kNotFound) {
+      co_return fail(wrap(object.error(), "configmap \"" + name + "\""));
+    }
+  }
+  for (const std::string& name : names.secrets) {
+    auto object = co_await context_.objects.use(uid_, ObjectCache::Kind::kSecret, ns_, name);
+    if (object) {
+      fetched.secrets.emplace(name, (*object)->parse());
+    } else if (object.error().code != Code::kNotFound) {
+      co_return fail(wrap(object.error(), "secret \"" + name + "\""));
+    }
+  }
+  objects_ = std::move(fetched);
+  co_return Status();
+}
+
+Task<Status> PodWorker::fetch_tokens() {
+  std::string account(str(at(pod_, "spec"), "serviceAccountName"));
+  if (account.empty()) account = "default";
+  for (const TokenSource& source : token_sources(pod_)) {
+    const auto have = tokens_.find(source.key);
+    if (have != tokens_.end() && have->second.refresh_at() > context_.clock.now()) continue;
+    Json spec = {{"expirationSeconds", source.expiration_seconds},
+                 {"boundObjectRef", {{"apiVersion", "v1"}, {"kind", "Pod"}, {"name", name_}, {"uid", uid_}}}};
+    spec["audiences"] = source.audience.empty() ? Json::array() : Json::array({source.audience});
+    Json request = {{"apiVersion", "authentication.k8s.io/v1"},
+                    {"kind", "TokenRequest"},
+                    {"metadata", {{"name", account}, {"namespace", ns_}}},
+                    {"spec", std::move(spec)}};
+    auto answer = co_await context_.client.create_subresource(api::res("serviceaccounts"), ns_, account, "token",
+                                                              std::move(request));
+    if (!answer) co_return fail(wrap(answer.error(), "failed to fetch token"));
+    Token token;
+    token.text = str(at(*answer, "status"), "token");
+    token.issued = context_.clock.now();
+    token.expires = parse_rfc3339(str(at(*answer, "status"), "expirationTimestamp"))
+                        .value_or(token.issued + std::chrono::seconds(source.expiration_seconds));
+    tokens_[source.key] = std::move(token);
+  }
+  co_return Status();
+}
+
+Task<Status> PodWorker::make_volumes() {
+  auto fetched = co_await fetch_objects();
+  if (!fetched) co_return fetched;
+  auto tokens = co_await fetch_tokens();
+  if (!tokens) co_return fail(Error{tokens.error().code, mount_failure("kube-api-access", tokens.error().message)});
+  const std::string dir = context_.pod_dir(uid_);
+  const PodRuntimeInfo info = runtime_info();
+  const PayloadInputs inputs{pod_, objects_, tokens_, info};
+  std::vector<VolumePlan> plans;
+  for (const Json& volume : at(pod_, "spec", "volumes")) {
+    auto plan = plan_volume(pod_, volume, dir);
+    if (!plan)
+      co_return fail(Error{plan.error().code, mount_failure(std::string(str(volume, "name")), plan.error().message)});
+    if (plan->kind == VolumePlan::Kind::kFiles) {
+      auto files = make_payload(volume, inputs);
+      if (!files) co_return fail(Error{files.error().code, mount_failure(plan->name, files.error().message)});
+      plan->files = *std::move(files);
+    }
+    plans.push_back(*std::move(plan));
+  }
+  auto host = make_hostname(pod_, context_.options.hostname, context_.options.cluster_domain);
+  const std::string hostname = host ? host->hostname : name_;
+  const std::string resolv = make_resolv_conf(
+      pod_, {context_.options.cluster_dns, context_.options.cluster_domain, context_.host_resolv_conf});
+  const bool private_shm = !flag(at(pod_, "spec"), "hostIPC");
+  auto done = co_await run_blocking([dir, hostname, resolv, plans, private_shm]() -> Status {
+    BRUME_CHECK(linux_os::make_dirs(dir, 0750));
+    BRUME_CHECK(write_plain(dir + "/resolv.conf", resolv));
+    BRUME_CHECK(write_plain(dir + "/hostname", hostname + "\n"));
+    if (private_shm) BRUME_CHECK(mount_tmpfs(dir + "/shm", kShmBytes, 01777));
+    for (const VolumePlan& plan : plans) {
+      if (auto up = set_up_volume(plan); !up)
+        return fail(Error{up.error().code, mount_failure(plan.name, up.error().message)});
+    }
+    return {};
+  });
+  co_return done;
+}
+
+Task<void> PodWorker::refresh_volumes() {
+  auto fetched = co_await fetch_objects();
+  if (fetched) fetched = co_await fetch_tokens();
+  if (!fetched)
+    log::warn("cannot refresh a pod's objects", {{"pod", pod_text(pod_)}, {"error", fetched.error().message}});
+  const std::string dir = context_.pod_dir(uid_);
+  const PodRuntimeInfo info = runtime_info();
+  const PayloadInputs inputs{pod_, objects_, tokens_, info};
+  std::vector<VolumePlan> plans;
+  for (const Json& volume : at(pod_, "spec", "volumes")) {
+    if (!has_payload(volume)) continue;
+    auto plan = plan_volume(pod_, volume, dir);
+    if (!plan) continue;
+    auto files = make_payload(volume, inputs);
+    if (!files) {
+      // What was there stays: an object that is gone does not take files from running containers.
+      if (fetched) event(true, "FailedMount", mount_failure(plan->name, files.error().message));
+      continue;
+    }
+    plan->files = *std::move(files);
+    plans.push_back(*std::move(plan));
+  }
+  auto done = co_await run_blocking([plans]() -> Status {
+    for (const VolumePlan& plan : plans) BRUME_CHECK(set_up_volume(plan));
+    return {};
+  });
+  if (!done) log::warn("cannot refresh a pod's volumes", {{"pod", pod_text(pod_)}, {"error", done.error().message}});
+  refreshing_ = false;
+  // Containers that waited for a missing key may go on.
+  for (ContainerRun& run : runs_) {
+    if (run.wait_reason == "CreateContainerConfigError") run.retry_at.reset();
+  }
+  wake();
+}
+
+}  // namespace brume::node

@@ -1,0 +1,212 @@
+// The whole agent against a fake API and a fake runtime: registration, lease, pods, restart.
+#include <filesystem>
+
+#include "agent/admission.h"
+#include "agent/image_gc.h"
+#include "agent/node_status.h"
+#include "brume/base/random.h"
+#include "brume/node/agent.h"
+#include "catch.h"
+#include "fake_client.h"
+#include "fake_clock.h"
+#include "fakes.h"
+#include "run.h"
+#include "volumes/volumes.h"
+
+using namespace brume;
+using namespace brume::node;
+using namespace brume::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+struct Fixture {
+  explicit Fixture(const Executor& ex)
+      : executor(ex),
+        client(clock),
+        runtime(ex, clock),
+        dir(std::filesystem::temp_directory_path() / ("brume-agent-" + random_suffix(8))) {
+    images.add("docker.io/library/app:1");
+    options.node_name = "node1";
+    options.node_ips = {"192.0.2.1"};
+    options.pod_cidr = "10.42.0.0/24";
+    options.cluster_dns = {"10.43.0.10"};
+    options.data_dir = (dir / "data").string();
+    options.log_dir = (dir / "logs").string();
+    options.serve = false;
+    options.max_pods = 3;
+  }
+  ~Fixture() { (void)remove_pod_dir(dir.string()); }
+  std::unique_ptr<NodeAgent> make() {
+    return NodeAgent::create(options, {client, runtime, images, network, clock}, executor);
+  }
+  void add_pod(const std::string& name, const std::string& cpu = "") {
+    Json container = {{"name", "app"}, {"image", "docker.io/library/app:1"}};
+    if (!cpu.empty()) container["resources"] = {{"requests", {{"cpu", cpu}}}};
+    client.seed("pods", {{"metadata", {{"name", name}, {"namespace", "default"}, {"uid", "uid-" + name}}},
+                         {"spec", {{"nodeName", "node1"}, {"containers", Json::array({container})}}},
+                         {"status", {{"phase", "Pending"}}}});
+  }
+  std::string phase(const std::string& name) const {
+    return std::string(str(at(client.json("pods", "default", name), "status"), "phase"));
+  }
+
+  Executor executor;
+  FakeClock clock;
+  FakeClient client;
+  FakeRuntime runtime;
+  FakeImages images;
+  FakeNetwork network;
+  NodeOptions options;
+  std::filesystem::path dir;
+};
+
+void with_agent(std::function<Task<void>(Fixture&)> body) {
+  run([&]() -> Task<void> {
+    Executor executor = co_await boost::asio::this_coro::executor;
+    Fixture fixture(executor);
+    co_await body(fixture);
+  });
+}
+
+}  // namespace
+
+TEST_CASE("the node registers, reports and renews its lease") {
+  with_agent([](Fixture& f) -> Task<void> {
+    f.runtime.limits = {{"memory limits", "controller memory is bound to cgroup v1"}};
+    auto agent = f.make();
+    auto started = co_await agent->start();
+    REQUIRE(started.has_value());
+    const Json node = f.client.json("nodes", "", "node1");
+    CHECK(at(node, "metadata", "labels", "kubernetes.io/hostname") == "node1");
+    CHECK(at(node, "spec", "podCIDR") == "10.42.0.0/24");
+    CHECK(at(node, "status", "capacity", "pods") == "3");
+    std::map<std::string, std::string> conditions;
+    for (const Json& c : at(node, "status", "conditions")) conditions[std::string(str(c, "type"))] = str(c, "status");
+    CHECK(conditions["Ready"] == "True");
+    CHECK(conditions["MemoryPressure"] == "False");
+    CHECK(conditions["LimitsEnforced"] == "False");
+    bool ok = co_await eventually(
+        [&] { return f.client.find("leases.coordination.k8s.io", "kube-node-lease", "node1") != nullptr; });
+    REQUIRE(ok);
+    const auto renewed = [&] {
+      return str(at(f.client.json("leases.coordination.k8s.io", "kube-node-lease", "node1"), "spec"), "renewTime");
+    };
+    const std::string first(
+        str(at(f.client.json("leases.coordination.k8s.io", "kube-node-lease", "node1"), "spec"), "renewTime"));
+    co_await settle();
+    const auto writes = f.client.count("patch", "nodes", "status");
+    f.clock.advance(10s);
+    ok = co_await eventually([&] {
+      return std::string(str(at(f.client.json("leases.coordination.k8s.io", "kube-node-lease", "node1"), "spec"),
+                             "renewTime")) != first;
+    });
+    CHECK(ok);
+    (void)renewed;
+    co_await settle();
+    // Nothing changed, so only the lease was written.
+    CHECK(f.client.count("patch", "nodes", "status") == writes);
+    co_await agent->stop();
+  });
+}
+
+TEST_CASE("pods bound to the node run; too many are refused; stop leaves them; the next start takes over") {
+  with_agent([](Fixture& f) -> Task<void> {
+    auto agent = f.make();
+    auto started = co_await agent->start();
+    REQUIRE(started.has_value());
+    f.add_pod("a");
+    f.add_pod("b");
+    bool ok = co_await eventually([&] { return f.phase("a") == "Running" && f.phase("b") == "Running"; });
+    REQUIRE(ok);
+    f.add_pod("huge", "100000");
+    ok = co_await eventually([&] { return f.phase("huge") == "Failed"; });
+    CHECK(ok);
+    CHECK(str(at(f.client.json("pods", "default", "huge"), "status"), "reason") == "OutOfcpu");
+    co_await agent->stop();
+    agent.reset();
+    CHECK(f.runtime.sandboxes.size() == 2);
+    // b is deleted and gone while nobody looks.
+    f.client.erase("pods", "default", "b");
+    agent = f.make();
+    started = co_await agent->start();
+    REQUIRE(started.has_value());
+    ok = co_await eventually([&] { return f.runtime.sandboxes.size() == 1; });
+    CHECK(ok);
+    CHECK(f.runtime.sandboxes.contains("uid-a"));
+    CHECK(f.runtime.starts("app") == 2);
+    CHECK(f.phase("a") == "Running");
+    client::DeleteOptions options;
+    options.grace_period_seconds = 1;
+    (void)co_await f.client.remove(api::res("pods"), "default", "a", options);
+    ok = co_await eventually([&] { return f.client.find("pods", "default", "a") == nullptr; });
+    CHECK(ok);
+    ok = co_await eventually([&] { return f.runtime.sandboxes.empty(); });
+    CHECK(ok);
+    co_await agent->stop();
+  });
+}
+
+TEST_CASE("what a kill left half made goes, and its pod starts afresh") {
+  with_agent([](Fixture& f) -> Task<void> {
+    f.runtime.sandboxes["uid-a"] = {"uid-a", 1, "/fake/netns/uid-a", {}};
+    f.network.left_over = {"uid-a", "uid-gone"};
+    f.add_pod("a");
+    auto agent = f.make();
+    auto started = co_await agent->start();
+    REQUIRE(started.has_value());
+    const bool ok = co_await eventually([&] { return f.phase("a") == "Running" && f.network.detached.size() == 2; });
+    CHECK(ok);
+    CHECK(f.runtime.removed == std::vector<std::string>{"uid-a"});
+    REQUIRE(f.network.attached.size() == 1);
+    CHECK(f.network.attached[0].uid == "uid-a");
+    // The half-made pod's, before it started again, and that of a pod which nobody knows.
+    CHECK(f.network.detached == std::vector<std::string>{"uid-a", "uid-gone"});
+    co_await agent->stop();
+  });
+}
+
+TEST_CASE("stop_pods ends the pods and keeps their objects") {
+  with_agent([](Fixture& f) -> Task<void> {
+    auto agent = f.make();
+    auto started = co_await agent->start();
+    REQUIRE(started.has_value());
+    f.add_pod("a");
+    const bool ok = co_await eventually([&] { return f.phase("a") == "Running"; });
+    REQUIRE(ok);
+    agent->set_stop_pods(true);
+    co_await agent->stop();
+    CHECK(f.runtime.sandboxes.empty());
+    CHECK(f.client.find("pods", "default", "a") != nullptr);
+  });
+}
+
+TEST_CASE("an identity that is refused is told at once") {
+  with_agent([](Fixture& f) -> Task<void> {
+    f.client.react([](const FakeClient::Call& call) -> std::optional<Error> {
+      if (call.resource == "nodes") return Error{Code::kForbidden, "no"};
+      return std::nullopt;
+    });
+    auto agent = f.make();
+    auto started = co_await agent->start();
+    REQUIRE_FALSE(started.has_value());
+    CHECK(started.error().message.find("cannot register node node1") != std::string::npos);
+    co_await agent->stop();
+  });
+}
+
+TEST_CASE("images go largest first, never pinned or used ones") {
+  const auto image = [](const char* id, std::uint64_t size, bool pinned) {
+    runtime::Image out;
+    out.id = id;
+    out.size = size;
+    out.pinned = pinned;
+    return std::make_shared<const runtime::Image>(out);
+  };
+  const std::vector<std::shared_ptr<const runtime::Image>> images{image("a", 10, false), image("b", 100, true),
+                                                                  image("c", 50, false), image("d", 70, false)};
+  const auto used = [](std::string_view id) { return id == "d"; };
+  CHECK(images_to_remove(images, used, 55) == std::vector<std::string>{"c", "a"});
+  CHECK(images_to_remove(images, used, 40) == std::vector<std::string>{"c"});
+  CHECK(images_to_remove(images, used, 0).empty());
+}
