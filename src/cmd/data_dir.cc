@@ -1,0 +1,27 @@
+#include "cmd/data_dir.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "brume/base/strings.h"
+
+namespace brume::cmd {
+
+Result<linux_os::Fd> lock_data_dir(const std::string& path) {
+  BRUME_CHECK(linux_os::make_dirs(path, 0700));
+  const std::string file = path + "/lock";
+  auto fd = linux_os::open_fd(file, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+  if (!fd) return fail(wrap(fd.error(), "--data-dir"));
+  if (::flock(fd->get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return fail_errno(errno, file);
+    const auto owner = linux_os::read_file(file);
+    return fail(Code::kConflict, "data dir " + path + " is in use by another brume (pid " +
+                                     std::string(trim(owner.value_or("unknown"))) + "); stop it, or give --data-dir");
+  }
+  const std::string pid = std::to_string(::getpid()) + "\n";
+  if (::ftruncate(fd->get(), 0) != 0 || ::write(fd->get(), pid.data(), pid.size()) < 0) return fail_errno(errno, file);
+  return fd;
+}
+
+}  // namespace brume::cmd

@@ -1,0 +1,5 @@
+// As src/pch.h, for tests.
+#pragma once
+
+#include "../src/pch.h"
+#include "catch.h"

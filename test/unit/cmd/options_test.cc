@@ -1,0 +1,73 @@
+#include "cmd/options.h"
+
+#include <cstdio>
+#include <fstream>
+
+#include "brume/base/random.h"
+#include "catch.h"
+
+using namespace brume;
+using namespace brume::cmd;
+
+namespace {
+
+/// A config file that is gone at the end of the test.
+struct ConfigFile {
+  std::string path = "/tmp/brume-options-" + random_suffix(8);
+  explicit ConfigFile(const std::string& text) { std::ofstream(path) << text; }
+  ~ConfigFile() { std::remove(path.c_str()); }
+};
+
+Result<ServerOptions> parse(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), {"--node-name", "n1"});
+  return parse_server_options(arguments);
+}
+
+std::string error_of(std::vector<std::string> arguments) {
+  const auto parsed = parse(std::move(arguments));
+  return parsed ? "no error" : parsed.error().message;
+}
+
+}  // namespace
+
+TEST_CASE("options have k3s' names and forms") {
+  const auto options = parse({"-d", "/x/", "--https-listen-port=7443", "--tls-san", "a,b", "--tls-san=c", "--stop-pods",
+                              "--service-node-port-range", "31000-31010", "--write-kubeconfig-mode", "644"});
+  REQUIRE(options);
+  CHECK(options->data_dir == "/x");
+  CHECK(options->https_listen_port == 7443);
+  CHECK(options->tls_san == std::vector<std::string>{"a", "b", "c"});
+  CHECK(options->stop_pods);
+  CHECK(options->node_port_last == 31010);
+  CHECK(options->write_kubeconfig_mode == 0644);
+  CHECK(nth_address(options->service_cidr, 10) == "10.43.0.10");
+}
+
+TEST_CASE("a bad option is told in one line that says what it takes") {
+  CHECK(error_of({"--nope"}) == "unknown flag --nope; see brume server --help");
+  CHECK(error_of({"stray"}).starts_with("unexpected argument \"stray\""));
+  CHECK(error_of({"--data-dir"}) == "--data-dir takes a value: DIR");
+  CHECK(error_of({"--data-dir", "relative"}) == "--data-dir: \"relative\" is not an absolute path");
+  CHECK(error_of({"--https-listen-port", "0"}).find("is not a port") != std::string::npos);
+  CHECK(error_of({"--cluster-cidr", "10.42.0.0"}).find("CIDR") != std::string::npos);
+  CHECK(error_of({"--cluster-cidr", "10.42.1.0/16"}).find("did you mean 10.42.0.0/16?") != std::string::npos);
+  CHECK(error_of({"--cluster-cidr", "10.43.0.0/16"}).find("overlap") != std::string::npos);
+  CHECK(error_of({"--service-node-port-range", "32000-31000"}).find("goes up") != std::string::npos);
+  CHECK(error_of({"--disable", "traefik"}).find("there is: dns") != std::string::npos);
+  CHECK(error_of({"--node-ip", "300.1.1.1"}).find("not an IP address") != std::string::npos);
+  CHECK(error_of({"--config", "/nonexistent/brume.yaml"}).find("/nonexistent/brume.yaml") != std::string::npos);
+}
+
+TEST_CASE("the config file has the same names, and flags win over it") {
+  const ConfigFile file("https-listen-port: 7000\ntls-san: [x, z]\nlog-format: json\nstop-pods: true\n");
+  const auto options = parse({"--config", file.path, "--https-listen-port", "7001"});
+  REQUIRE(options);
+  CHECK(options->https_listen_port == 7001);
+  CHECK(options->tls_san == std::vector<std::string>{"x", "z"});
+  CHECK(options->log_format == log::Format::kJson);
+  CHECK(options->stop_pods);
+  const ConfigFile unknown("no-such-option: 1\n");
+  CHECK(error_of({"--config", unknown.path}).find("unknown option \"no-such-option\"") != std::string::npos);
+  const ConfigFile list("[1, 2]\n");
+  CHECK(error_of({"--config", list.path}).find("not a mapping") != std::string::npos);
+}
