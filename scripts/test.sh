@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Runs the tests: scripts/test.sh [check|unit|e2e|asan]... [NAME]
+#
+# Without arguments: check, unit and e2e, which is what CI runs. Needs root: tests make network namespaces and pods.
+#   check      the include table, and that the binary is static, stripped and small, and that no file compiles too long
+#   unit NAME  the unit, contract, fault and fuzz-seed tests; NAME is a module (api, store, ...)
+#   e2e NAME   the whole binary under real clients, each server in a network namespace without a route out; NAME is a
+#              module, class or test as unittest takes it (test_pods, test_pods.Probes)
+#   asan NAME  the unit tests under AddressSanitizer and UBSan (builds build-asan/ first)
+. "$(dirname "$0")/lib/common.sh"
+help_if_asked "$0" "${1:-}"
+[ "$(id -u)" = 0 ] || die "run this as root: sudo scripts/test.sh"
+cd "$root"
+
+stages=() name=
+for argument in "$@"; do
+  case $argument in
+  check | unit | e2e | asan) stages+=("$argument") ;;
+  -*) die "unknown argument $argument; see --help" ;;
+  *) name=$argument ;;
+  esac
+done
+[ ${#stages[@]} -gt 0 ] || stages=(check unit e2e)
+
+passed=0 failed=0
+count() { # PASSED FAILED
+  passed=$((passed + $1)) failed=$((failed + $2))
+}
+
+# One check: a command that says by its exit status.
+check() {
+  if "$@"; then count 1 0; else count 0 1; say "FAILED: $*"; fi
+}
+
+# Meson's own summary of a run of its tests.
+run_meson_tests() { # BUILD_DIR
+  local log=$1/meson-logs/testlog.txt selected=()
+  [ -z "$name" ] || selected=("unit-$name")
+  meson test -C "$1" --no-rebuild --num-processes 1 --print-errorlogs --timeout-multiplier 4 "${selected[@]}" || true
+  count "$(sed -n 's/^Ok: *//p' "$log" | tail -1)" "$(awk '/^(Fail|Timeout|Unexpected Pass):/ {sum += $NF} END {print sum + 0}' "$log")"
+}
+
+run_checks() {
+  check python3 scripts/checks/includes.py
+  check python3 scripts/checks/binary.py build
+}
+
+run_e2e() {
+  local log=$root/build/e2e.log total bad
+  need_packages iproute2 nftables curl skopeo docker-registry busybox-static apache2-utils
+  need_kubectl
+  if [ -n "$name" ]; then
+    (cd test/e2e && python3 -m unittest -v "$name") 2>&1 | tee "$log" || true
+  else
+    python3 -m unittest discover -s test/e2e -v 2>&1 | tee "$log" || true
+  fi
+  total=$(sed -n 's/^Ran \([0-9]*\) test.*/\1/p' "$log" | tail -1)
+  bad=$(sed -n 's/^FAILED (\(.*\))$/\1/p' "$log" | tail -1 | tr ',' '\n' | awk -F= '/failures|errors/ {sum += $2} END {print sum + 0}')
+  [ -n "$total" ] || { total=1 bad=1; }
+  count $((total - bad)) "$bad"
+}
+
+need_packages python3 iproute2 nftables conntrack busybox-static
+for stage in "${stages[@]}"; do
+  say "== $stage"
+  case $stage in
+  check) "$root/scripts/build.sh" && run_checks ;;
+  unit) "$root/scripts/build.sh" --tests && run_meson_tests build ;;
+  e2e) "$root/scripts/build.sh" && run_e2e ;;
+  asan) "$root/scripts/build.sh" --asan && run_meson_tests build-asan ;;
+  esac
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
