@@ -24,8 +24,8 @@ done
 # shellcheck disable=SC2086
 need_packages $packages
 cd "$root"
-# The same source in another checkout is the same to the compiler's cache.
-export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros
+# A precompiled header knows the paths it was made of, so the compiler's cache must not share it between checkouts.
+export CCACHE_NAMESPACE=$root CCACHE_SLOPPINESS=pch_defines,time_macros
 if [ ! -f "$directory/build.ninja" ]; then
   CC="ccache clang-19" CXX="ccache clang++-19" CC_LD=lld CXX_LD=lld meson setup "$directory" "${setup[@]}" >&2
 fi
