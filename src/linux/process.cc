@@ -185,54 +185,30 @@ std::uint64_t effective_capabilities() {
   return data[0].effective | (static_cast<std::uint64_t>(data[1].effective) << 32);
 }
 
+namespace {
+
+// By number (capability.h); the names that follow "CAP_".
+constexpr std::array<std::string_view, 41> kCapabilities = {
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE"};
+
+}  // namespace
+
 std::optional<unsigned> capability_number(std::string_view name) {
-  static constexpr std::array<std::string_view, 41> kNames = {"CHOWN",
-                                                              "DAC_OVERRIDE",
-                                                              "DAC_READ_SEARCH",
-                                                              "FOWNER",
-                                                              "FSETID",
-                                                              "KILL",
-                                                              "SETGID",
-                                                              "SETUID",
-                                                              "SETPCAP",
-                                                              "LINUX_IMMUTABLE",
-                                                              "NET_BIND_SERVICE",
-                                                              "NET_BROADCAST",
-                                                              "NET_ADMIN",
-                                                              "NET_RAW",
-                                                              "IPC_LOCK",
-                                                              "IPC_OWNER",
-                                                              "SYS_MODULE",
-                                                              "SYS_RAWIO",
-                                                              "SYS_CHROOT",
-                                                              "SYS_PTRACE",
-                                                              "SYS_PACCT",
-                                                              "SYS_ADMIN",
-                                                              "SYS_BOOT",
-                                                              "SYS_NICE",
-                                                              "SYS_RESOURCE",
-                                                              "SYS_TIME",
-                                                              "SYS_TTY_CONFIG",
-                                                              "MKNOD",
-                                                              "LEASE",
-                                                              "AUDIT_WRITE",
-                                                              "AUDIT_CONTROL",
-                                                              "SETFCAP",
-                                                              "MAC_OVERRIDE",
-                                                              "MAC_ADMIN",
-                                                              "SYSLOG",
-                                                              "WAKE_ALARM",
-                                                              "BLOCK_SUSPEND",
-                                                              "AUDIT_READ",
-                                                              "PERFMON",
-                                                              "BPF",
-                                                              "CHECKPOINT_RESTORE"};
   if (!name.starts_with("CAP_")) return std::nullopt;
   name.remove_prefix(4);
-  for (unsigned i = 0; i < kNames.size(); ++i) {
-    if (kNames[i] == name) return i;
+  for (unsigned i = 0; i < kCapabilities.size(); ++i) {
+    if (kCapabilities[i] == name) return i;
   }
   return std::nullopt;
+}
+
+std::string capability_name(unsigned number) {
+  return number < kCapabilities.size() ? "CAP_" + std::string(kCapabilities[number]) : std::string();
 }
 
 unsigned last_capability() {

@@ -22,52 +22,10 @@ const std::vector<std::string>& default_capabilities() {
 }
 
 std::vector<std::string> all_capabilities() {
-  static constexpr const char* kNames[] = {"CHOWN",
-                                           "DAC_OVERRIDE",
-                                           "DAC_READ_SEARCH",
-                                           "FOWNER",
-                                           "FSETID",
-                                           "KILL",
-                                           "SETGID",
-                                           "SETUID",
-                                           "SETPCAP",
-                                           "LINUX_IMMUTABLE",
-                                           "NET_BIND_SERVICE",
-                                           "NET_BROADCAST",
-                                           "NET_ADMIN",
-                                           "NET_RAW",
-                                           "IPC_LOCK",
-                                           "IPC_OWNER",
-                                           "SYS_MODULE",
-                                           "SYS_RAWIO",
-                                           "SYS_CHROOT",
-                                           "SYS_PTRACE",
-                                           "SYS_PACCT",
-                                           "SYS_ADMIN",
-                                           "SYS_BOOT",
-                                           "SYS_NICE",
-                                           "SYS_RESOURCE",
-                                           "SYS_TIME",
-                                           "SYS_TTY_CONFIG",
-                                           "MKNOD",
-                                           "LEASE",
-                                           "AUDIT_WRITE",
-                                           "AUDIT_CONTROL",
-                                           "SETFCAP",
-                                           "MAC_OVERRIDE",
-                                           "MAC_ADMIN",
-                                           "SYSLOG",
-                                           "WAKE_ALARM",
-                                           "BLOCK_SUSPEND",
-                                           "AUDIT_READ",
-                                           "PERFMON",
-                                           "BPF",
-                                           "CHECKPOINT_RESTORE"};
   std::vector<std::string> out;
   std::uint64_t held = linux_os::effective_capabilities();
-  unsigned number = 0;
-  for (const char* name : kNames) {
-    if ((held >> number++ & 1) != 0) out.push_back(std::string("CAP_") + name);
+  for (unsigned number = 0; !linux_os::capability_name(number).empty(); ++number) {
+    if ((held >> number & 1) != 0) out.push_back(linux_os::capability_name(number));
   }
   return out;
 }

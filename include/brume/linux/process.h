@@ -43,6 +43,8 @@ Result<Fd> sealed_memfd(const char* name, std::string_view bytes, bool executabl
 std::uint64_t effective_capabilities();
 /// The number of "CAP_CHOWN"...; nullopt for an unknown name.
 std::optional<unsigned> capability_number(std::string_view name);
+/// "CAP_CHOWN"... of a number; "" for one without a name here.
+std::string capability_name(unsigned number);
 /// The highest capability this kernel knows.
 unsigned last_capability();
 
