@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "request_head.h"
+#include "upgraded_stream.h"
 
 namespace brume::http {
 
@@ -12,27 +13,6 @@ constexpr std::size_t kReadSize = 16 * 1024;
 constexpr std::size_t kMaxHead = 256 * 1024;
 constexpr std::size_t kCoalesce = 16 * 1024;
 constexpr int kMaxInterim = 16;
-
-/// The socket after a 101, with what was read beyond the head in front.
-class TunnelStream final : public Stream {
- public:
-  TunnelStream(std::unique_ptr<SocketStream> transport, std::string early)
-      : transport_(std::move(transport)), early_(std::move(early)) {}
-  Task<Result<std::size_t>> read(std::span<char> buffer) override {
-    if (early_.empty()) co_return co_await transport_->read(buffer);
-    const auto count = std::min(buffer.size(), early_.size());
-    std::copy_n(early_.data(), count, buffer.data());
-    early_.erase(0, count);
-    co_return count;
-  }
-  Task<Status> write(std::string_view bytes) override { return transport_->write(bytes); }
-  Task<Status> close_write() override { return transport_->close_write(); }
-  void close() override { transport_->close(); }
-
- private:
-  std::unique_ptr<SocketStream> transport_;
-  std::string early_;
-};
 
 std::string request_head(const ClientRequest& request, const Url& url) {
   std::string out = request.method + " " + url.target + " HTTP/1.1\r\n";
@@ -159,7 +139,7 @@ bool ClientConnection::reusable() const {
 
 std::unique_ptr<Stream> ClientConnection::take_stream() {
   deadline_.reset();
-  return std::make_unique<TunnelStream>(std::move(transport_), std::move(in_));
+  return std::make_unique<UpgradedStream>(std::move(transport_), std::move(in_));
 }
 
 }  // namespace brume::http

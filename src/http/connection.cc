@@ -9,6 +9,7 @@
 #include "brume/base/log.h"
 #include "brume/base/strings.h"
 #include "request_head.h"
+#include "upgraded_stream.h"
 #include "websocket_frames.h"
 
 namespace brume::http {
@@ -25,27 +26,6 @@ constexpr std::size_t kCoalesce = 16 * 1024;
 // Bigger bodies are sent in parts of this size, each with a timeout of its own.
 constexpr std::size_t kSendPart = 1 << 20;
 constexpr auto kLinger = 1s;
-
-/// The transport of an upgraded connection, with the bytes that were read beyond the request's head in front.
-class UpgradedStream final : public Stream {
- public:
-  UpgradedStream(std::unique_ptr<SocketStream> transport, std::string early)
-      : transport_(std::move(transport)), early_(std::move(early)) {}
-  Task<Result<std::size_t>> read(std::span<char> buffer) override {
-    if (early_.empty()) co_return co_await transport_->read(buffer);
-    const auto count = std::min(buffer.size(), early_.size());
-    std::copy_n(early_.data(), count, buffer.data());
-    early_.erase(0, count);
-    co_return count;
-  }
-  Task<Status> write(std::string_view bytes) override { return transport_->write(bytes); }
-  Task<Status> close_write() override { return transport_->close_write(); }
-  void close() override { transport_->close(); }
-
- private:
-  std::unique_ptr<SocketStream> transport_;
-  std::string early_;
-};
 
 bool has_no_body(int status) { return status < 200 || status == 204 || status == 304; }
 
