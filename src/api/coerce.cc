@@ -65,8 +65,9 @@ std::unexpected<Error> mismatch(const Json& value, const Field& field, const Pla
   std::string message = "json: cannot unmarshal ";
   message += go_name(value);
   if (with_text) message += ' ' + dump_json(value);
-  message += place == nullptr ? " into Go value"
-                              : " into Go struct field " + std::string(place->type->short_name) + '.' + field_path(place);
+  message += place == nullptr
+                 ? " into Go value"
+                 : " into Go struct field " + std::string(place->type->short_name) + '.' + field_path(place);
   return fail(Code::kBadRequest, message + " of type " + go_type(field));
 }
 
@@ -94,7 +95,8 @@ Status coerce_time(Json& value, bool micro) {
   auto time = parse_rfc3339(str(value));
   if (!time) {
     return fail(Code::kBadRequest, "parsing time " + dump_json(value) +
-                                       " as \"2006-01-02T15:04:05Z07:00\": cannot parse " + dump_json(value) + " as \"2006\"");
+                                       " as \"2006-01-02T15:04:05Z07:00\": cannot parse " + dump_json(value) +
+                                       " as \"2006\"");
   }
   value = micro ? format_rfc3339_micro(*time) : format_rfc3339(*time);
   return {};

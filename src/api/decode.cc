@@ -117,7 +117,8 @@ Result<Decoded> read_json(std::string_view body, const DecodeOptions& options) {
 
 Result<Decoded> decode(std::string_view body, MediaType media, const DecodeOptions& options) {
   if (body.size() > options.max_bytes) {
-    return fail(Code::kRequestEntityTooLarge, "Request entity too large: limit is " + std::to_string(options.max_bytes));
+    return fail(Code::kRequestEntityTooLarge,
+                "Request entity too large: limit is " + std::to_string(options.max_bytes));
   }
   if (media == MediaType::kJson) return read_json(body, options);
   BRUME_TRY(auto documents, read_yaml(body, options));

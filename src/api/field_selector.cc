@@ -156,7 +156,8 @@ bool place(const Resource& resource, const std::vector<std::string>& extra_field
 }
 
 bool has_own_fields(const Resource& resource) {
-  return std::any_of(kSelectable.begin(), kSelectable.end(), [&](const auto& field) { return offers(field, resource); });
+  return std::any_of(kSelectable.begin(), kSelectable.end(),
+                     [&](const auto& field) { return offers(field, resource); });
 }
 
 // A scalar's JSON text as selectors see it.
@@ -232,7 +233,8 @@ bool FieldSelector::matches(const Object& object) const {
       value = object.ns();
     } else {
       value = field_value(object.bytes(), requirement.path);
-      if (value.empty() && !requirement.second_path.empty()) value = field_value(object.bytes(), requirement.second_path);
+      if (value.empty() && !requirement.second_path.empty())
+        value = field_value(object.bytes(), requirement.second_path);
       if (value.empty()) value = requirement.absent;
     }
     if ((value == requirement.value) == requirement.negate) return false;

@@ -167,8 +167,8 @@ class Patcher {
     if (!move) {
       copied_ += dump_json(*source).size();
       if (copied_ > limits_.max_copied_bytes) {
-        return fail(Code::kRequestEntityTooLarge, "the JSON patch copies more than " +
-                                                      std::to_string(limits_.max_copied_bytes) + " bytes");
+        return fail(Code::kRequestEntityTooLarge,
+                    "the JSON patch copies more than " + std::to_string(limits_.max_copied_bytes) + " bytes");
       }
       return add(Json(*source), op);
     }

@@ -23,7 +23,22 @@ std::string json_quoted(std::string_view text) {
   return out;
 }
 
-enum class Token { kEnd, kIdentifier, kOpen, kClose, kComma, kNot, kEquals, kDoubleEquals, kNotEquals, kIn, kNotIn, kGreater, kLess, kBad };
+enum class Token {
+  kEnd,
+  kIdentifier,
+  kOpen,
+  kClose,
+  kComma,
+  kNot,
+  kEquals,
+  kDoubleEquals,
+  kNotEquals,
+  kIn,
+  kNotIn,
+  kGreater,
+  kLess,
+  kBad
+};
 
 struct Lexeme {
   Token token = Token::kEnd;
@@ -58,14 +73,14 @@ class Lexer {
     // The longest known symbol at the front of the run.
     auto run = text_.substr(begin, after_ - begin);
     constexpr std::array<std::pair<std::string_view, Token>, 9> kSymbols = {{{"==", Token::kDoubleEquals},
-                                                                              {"!=", Token::kNotEquals},
-                                                                              {"=", Token::kEquals},
-                                                                              {"!", Token::kNot},
-                                                                              {"(", Token::kOpen},
-                                                                              {")", Token::kClose},
-                                                                              {",", Token::kComma},
-                                                                              {">", Token::kGreater},
-                                                                              {"<", Token::kLess}}};
+                                                                             {"!=", Token::kNotEquals},
+                                                                             {"=", Token::kEquals},
+                                                                             {"!", Token::kNot},
+                                                                             {"(", Token::kOpen},
+                                                                             {")", Token::kClose},
+                                                                             {",", Token::kComma},
+                                                                             {">", Token::kGreater},
+                                                                             {"<", Token::kLess}}};
     for (const auto& [symbol, token] : kSymbols) {
       if (!run.starts_with(symbol)) continue;
       after_ = begin + symbol.size();
@@ -88,9 +103,11 @@ class Lexer {
 };
 
 Result<Requirement> make_requirement(std::string key, Op op, std::vector<std::string> values) {
-  if (auto wrong = check_qualified_name(key); !wrong.empty()) return bad("key: Invalid value: " + json_quoted(key) + ": " + wrong);
+  if (auto wrong = check_qualified_name(key); !wrong.empty())
+    return bad("key: Invalid value: " + json_quoted(key) + ": " + wrong);
   bool set = op == Op::kIn || op == Op::kNotIn;
-  if (set && values.empty()) return bad("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty");
+  if (set && values.empty())
+    return bad("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty");
   for (std::size_t i = 0; i < values.size(); ++i) {
     auto field = "values[" + std::to_string(i) + "][" + key + "]: Invalid value: " + json_quoted(values[i]) + ": ";
     if ((op == Op::kGreaterThan || op == Op::kLessThan) && !parse_int(values[i])) {

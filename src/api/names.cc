@@ -35,7 +35,8 @@ std::string check_qualified_name(std::string_view name) {
     auto prefix = name.substr(0, slash);
     name.remove_prefix(slash + 1);
     if (name.find('/') != std::string_view::npos) {
-      return "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+      return "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with "
+             "an "
              "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
              "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. "
              "'example.com/MyName')";
@@ -43,7 +44,8 @@ std::string check_qualified_name(std::string_view name) {
     if (prefix.empty()) return "prefix part must be non-empty";
     if (prefix.size() > 253) return "prefix part must be no more than 253 bytes";
     if (!is_subdomain(prefix)) {
-      return "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
+      return "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "
+             "'.', "
              "and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
              "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
     }
@@ -61,7 +63,8 @@ std::string check_qualified_name(std::string_view name) {
 std::string check_label_value(std::string_view value) {
   if (value.size() > 63) return "must be no more than 63 bytes";
   if (!value.empty() && !is_name_part(value)) {
-    return "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
+    return "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must "
+           "start "
            "and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
            "validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
   }

@@ -1,5 +1,5 @@
-// Checks of label keys and values, shared by selectors and patches. Rules: Kubernetes' "Object Names and IDs" and "Labels
-// and Selectors" pages.
+// Checks of label keys and values, shared by selectors and patches. Rules: Kubernetes' "Object Names and IDs" and
+// "Labels and Selectors" pages.
 #pragma once
 
 #include <string>

@@ -20,8 +20,8 @@ struct Header {
   std::vector<std::string> finalizers;
   bool has_metadata = false;
   bool metadata_empty = true;
-  bool splice_first = true;  // resourceVersion would be the first key of metadata
-  std::size_t splice = 0;    // where it belongs: after the brace, or after the value before it
+  bool splice_first = true;                // resourceVersion would be the first key of metadata
+  std::size_t splice = 0;                  // where it belongs: after the brace, or after the value before it
   std::size_t old_begin = 0, old_end = 0;  // the value of a resourceVersion that is there already
 };
 

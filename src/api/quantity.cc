@@ -56,8 +56,8 @@ std::optional<Suffix> parse_suffix(std::string_view text) {
 
 // Digits (integer and fraction run together) times 10^scale times 2^shift, as nano units rounded up and capped.
 Int to_nano(std::string_view whole, std::string_view fraction, int base10, int base2) {
-  // Significant digits beyond what 127 bits hold (37 and a bit, less those that the shift takes) only decide whether there is
-  // something to round up.
+  // Significant digits beyond what 127 bits hold (37 and a bit, less those that the shift takes) only decide whether
+  // there is something to round up.
   const std::size_t max_digits = 37 - static_cast<std::size_t>((base2 * 30103 + 99999) / 100000);
   std::string digits(whole);
   digits += fraction;
@@ -90,7 +90,8 @@ std::string int_to_string(Int value) {
   if (value == 0) return "0";
   bool negative = value < 0;
   std::string out;
-  for (; value != 0; value /= 10) out += static_cast<char>('0' + static_cast<int>(negative ? -(value % 10) : value % 10));
+  for (; value != 0; value /= 10)
+    out += static_cast<char>('0' + static_cast<int>(negative ? -(value % 10) : value % 10));
   if (negative) out += '-';
   std::reverse(out.begin(), out.end());
   return out;

@@ -64,7 +64,9 @@ const Subresource* Resource::subresource(std::string_view name) const {
   return nullptr;
 }
 
-bool Resource::has_verb(std::string_view verb) const { return std::find(verbs.begin(), verbs.end(), verb) != verbs.end(); }
+bool Resource::has_verb(std::string_view verb) const {
+  return std::find(verbs.begin(), verbs.end(), verb) != verbs.end();
+}
 
 std::span<const Resource> builtin_resources() { return tables::kAllResources; }
 

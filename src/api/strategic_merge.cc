@@ -86,9 +86,7 @@ bool remove_directives(Json& value) {
 }
 
 // How an item of a list is known: by its merge key's value, or by itself for scalars.
-std::string identity(const Json& item, std::string_view key) {
-  return dump_json(key.empty() ? item : at(item, key));
-}
+std::string identity(const Json& item, std::string_view key) { return dump_json(key.empty() ? item : at(item, key)); }
 
 // Identity to first position, so that big lists stay linear.
 class Order {
@@ -193,7 +191,8 @@ Status apply_item_directives(Json& original, Json& patch, std::string_view key) 
     kept = std::exchange(plain, Json::array());
   } else {
     for (Json& item : original) {
-      if (deleted.empty() || !item.contains(key) || !deleted.contains(identity(item, key))) kept.push_back(std::move(item));
+      if (deleted.empty() || !item.contains(key) || !deleted.contains(identity(item, key)))
+        kept.push_back(std::move(item));
     }
   }
   original = std::move(kept);

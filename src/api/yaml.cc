@@ -234,7 +234,8 @@ class Builder : public YAML::EventHandler {
       frame.merges.push_back(std::move(value));
       return;
     }
-    if (key == "<<" && value.is_array() && std::ranges::all_of(value, [](const Json& item) { return item.is_object(); })) {
+    if (key == "<<" && value.is_array() &&
+        std::ranges::all_of(value, [](const Json& item) { return item.is_object(); })) {
       for (Json& item : value) frame.merges.push_back(std::move(item));
       return;
     }
@@ -278,7 +279,8 @@ Json resolve_plain_scalar(std::string_view text) {
 
 Result<std::vector<Decoded>> read_yaml(std::string_view body, const DecodeOptions& options) {
   if (body.size() > options.max_bytes) {
-    return fail(Code::kRequestEntityTooLarge, "the document is larger than " + std::to_string(options.max_bytes) + " bytes");
+    return fail(Code::kRequestEntityTooLarge,
+                "the document is larger than " + std::to_string(options.max_bytes) + " bytes");
   }
   if (!is_utf8(body)) return fail(Code::kBadRequest, "yaml: invalid UTF-8");
   std::vector<Decoded> documents;

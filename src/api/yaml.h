@@ -8,7 +8,8 @@
 
 namespace brume::api {
 
-/// All documents of the stream, empty ones left out. Duplicate keys are noted per document as Go's YAML decoder words them.
+/// All documents of the stream, empty ones left out. Duplicate keys are noted per document as Go's YAML decoder words
+/// them.
 [[nodiscard]] Result<std::vector<Decoded>> read_yaml(std::string_view body, const DecodeOptions& options);
 
 /// What an unquoted scalar means in YAML 1.1 as Go's YAML decoder reads it: null, a boolean, a number or a string.

@@ -30,14 +30,16 @@ struct User {
 class ObjectSource {
  public:
   virtual ~ObjectSource() = default;
-  [[nodiscard]] virtual api::ObjectPtr find(const api::Resource& resource, std::string_view ns, std::string_view name) const = 0;
+  [[nodiscard]] virtual api::ObjectPtr find(const api::Resource& resource, std::string_view ns,
+                                            std::string_view name) const = 0;
   /// Of one namespace, or of all with "".
   [[nodiscard]] virtual std::vector<api::ObjectPtr> all(const api::Resource& resource, std::string_view ns) const = 0;
   /// Grows with every change of the resource: a key for compiled copies.
   [[nodiscard]] virtual std::int64_t version(const api::Resource& resource) const = 0;
 };
 
-/// Finds out who sent a request. Thread-safe. kUnauthorized when credentials are given and bad; system:anonymous when none.
+/// Finds out who sent a request. Thread-safe. kUnauthorized when credentials are given and bad; system:anonymous when
+/// none.
 class Authenticator {
  public:
   virtual ~Authenticator() = default;
@@ -47,12 +49,13 @@ class Authenticator {
 /// What a request wants, as authorization.k8s.io ResourceAttributes and NonResourceAttributes put it.
 struct Attributes {
   User user;
-  std::string verb;  ///< get, list, watch, create, update, patch, delete, deletecollection; for paths the lower-case method
+  std::string
+      verb;  ///< get, list, watch, create, update, patch, delete, deletecollection; for paths the lower-case method
   bool is_resource = true;
   std::string group, version, resource, subresource, ns, name;
   std::string path;  ///< when !is_resource
-  /// Of list, watch and deletecollection: the request's fieldSelector as sent. nullopt: the asker does not know it (access
-  /// reviews, say). By it a node may list the pods that run on it and no others.
+  /// Of list, watch and deletecollection: the request's fieldSelector as sent. nullopt: the asker does not know it
+  /// (access reviews, say). By it a node may list the pods that run on it and no others.
   std::optional<std::string> field_selector;
 };
 
@@ -91,14 +94,14 @@ class Admission {
   virtual Task<Status> validate(const AdmissionRequest& request) = 0;
 };
 
-/// Create-only resources that are computed, not stored: SubjectAccessReview and its kin, TokenReview, SelfSubjectReview,
-/// serviceaccounts/token. Thread-safe.
+/// Create-only resources that are computed, not stored: SubjectAccessReview and its kin, TokenReview,
+/// SelfSubjectReview, serviceaccounts/token. Thread-safe.
 class Reviews {
  public:
   virtual ~Reviews() = default;
   [[nodiscard]] virtual bool handles(const api::Resource& resource, std::string_view subresource) const = 0;
-  virtual Task<Result<Json>> create(const api::Resource& resource, std::string subresource, std::string ns, std::string name,
-                                    Json body, User user) = 0;
+  virtual Task<Result<Json>> create(const api::Resource& resource, std::string subresource, std::string ns,
+                                    std::string name, Json body, User user) = 0;
 };
 
 }  // namespace brume::apiserver

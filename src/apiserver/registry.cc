@@ -106,7 +106,8 @@ Task<Result<std::unique_ptr<Registry>>> Registry::open(store::Store& store, Regi
   if (!follow) co_return fail(wrap(std::move(follow).error(), "following the store"));
   impl->follow = std::move(*follow);
   // The caches must hold the history before the first client resumes a watch: this read is answered after it is in.
-  if (auto settled = co_await store.range("/", "/", 1); !settled) co_return fail(wrap(settled.error(), "reading the store"));
+  if (auto settled = co_await store.range("/", "/", 1); !settled)
+    co_return fail(wrap(settled.error(), "reading the store"));
   if (auto read = impl->follow->status(); !read) co_return fail(wrap(read.error(), "reading the store's history"));
   co_return std::unique_ptr<Registry>(new Registry(std::move(impl)));
 }

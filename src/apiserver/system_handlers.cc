@@ -11,8 +11,8 @@ using Impl = ApiServer::Impl;
 
 namespace {
 
-/// The media type of a protobuf OpenAPI v2 document. Older clients ask with an '@' in it, which no MIME parser takes back, so
-/// the answer always has the dot.
+/// The media type of a protobuf OpenAPI v2 document. Older clients ask with an '@' in it, which no MIME parser takes
+/// back, so the answer always has the dot.
 constexpr std::string_view kOpenApiV2Protobuf = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 constexpr std::string_view kOpenApiV2ProtobufOld = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 

@@ -44,9 +44,7 @@ Result<Json> parse_json(std::string_view text, JsonLimits limits) {
   return fail(Code::kBadRequest, "invalid JSON at byte " + std::to_string(builder.position()));
 }
 
-std::string dump_json(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string dump_json(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 const Json& at(const Json& value, std::string_view key) {
   if (!value.is_object()) return kNull;

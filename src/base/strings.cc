@@ -81,7 +81,8 @@ std::string encode64(std::string_view bytes, std::string_view alphabet, bool pad
 std::optional<std::string> decode64(std::string_view text, std::string_view alphabet, bool padded) {
   std::array<std::int8_t, 256> values{};
   values.fill(-1);
-  for (std::size_t i = 0; i < alphabet.size(); ++i) values[static_cast<std::uint8_t>(alphabet[i])] = static_cast<std::int8_t>(i);
+  for (std::size_t i = 0; i < alphabet.size(); ++i)
+    values[static_cast<std::uint8_t>(alphabet[i])] = static_cast<std::int8_t>(i);
   std::string out;
   out.reserve(text.size() / 4 * 3);
   std::uint32_t group = 0;

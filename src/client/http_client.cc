@@ -47,7 +47,8 @@ Error error_of(int status, std::string_view body) {
   return error;
 }
 
-std::string path_of(const Resource& resource, const std::string& ns, const std::string& name = {}, const std::string& sub = {}) {
+std::string path_of(const Resource& resource, const std::string& ns, const std::string& name = {},
+                    const std::string& sub = {}) {
   std::string path = resource.group.empty() ? "/api/" : "/apis/" + std::string(resource.group) + "/";
   path += resource.version;
   if (!ns.empty()) path += "/namespaces/" + url_encode(ns);
@@ -69,7 +70,8 @@ std::int64_t revision_of(const Json& object) {
 /// A watch: newline-separated JSON events off a chunked answer.
 class HttpWatch final : public Watch {
  public:
-  explicit HttpWatch(std::unique_ptr<http::ResponseStream> stream) : stream_(std::move(stream)), buffer_(kWatchBuffer, '\0') {}
+  explicit HttpWatch(std::unique_ptr<http::ResponseStream> stream)
+      : stream_(std::move(stream)), buffer_(kWatchBuffer, '\0') {}
 
   Task<Result<std::vector<WatchEvent>>> next() override {
     std::vector<WatchEvent> events;
@@ -102,7 +104,9 @@ class HttpWatch final : public Watch {
       event.type = WatchEvent::Type::kBookmark;
       return event;
     }
-    event.type = type == "ADDED" ? WatchEvent::Type::kAdded : type == "DELETED" ? WatchEvent::Type::kDeleted : WatchEvent::Type::kModified;
+    event.type = type == "ADDED"     ? WatchEvent::Type::kAdded
+                 : type == "DELETED" ? WatchEvent::Type::kDeleted
+                                     : WatchEvent::Type::kModified;
     BRUME_TRY(event.object, api::Object::from_json(object));
     return event;
   }
@@ -114,7 +118,8 @@ class HttpWatch final : public Watch {
 
 class HttpClient final : public Client {
  public:
-  HttpClient(HttpClientOptions options, std::unique_ptr<http::Client> http) : options_(std::move(options)), http_(std::move(http)) {}
+  HttpClient(HttpClientOptions options, std::unique_ptr<http::Client> http)
+      : options_(std::move(options)), http_(std::move(http)) {}
 
   Task<Result<ObjectPtr>> get(const Resource& resource, std::string ns, std::string name) override {
     co_return object(co_await call("GET", path_of(resource, ns, name), {}, {}, {}));
@@ -127,14 +132,15 @@ class HttpClient final : public Client {
     name_kind(resource, body);
     co_return object(co_await call("POST", path_of(resource, ns), write_query(options), dump_json(body), {}));
   }
-  Task<Result<Json>> create_subresource(const Resource& resource, std::string ns, std::string name, std::string subresource,
-                                        Json body) override {
+  Task<Result<Json>> create_subresource(const Resource& resource, std::string ns, std::string name,
+                                        std::string subresource, Json body) override {
     return call("POST", path_of(resource, ns, name, subresource), {}, dump_json(body), {});
   }
   Task<Result<ObjectPtr>> update(const Resource& resource, std::string ns, std::string name, Json body,
                                  WriteOptions options) override {
     name_kind(resource, body);
-    co_return object(co_await call("PUT", path_of(resource, ns, name, options.subresource), write_query(options), dump_json(body), {}));
+    co_return object(co_await call("PUT", path_of(resource, ns, name, options.subresource), write_query(options),
+                                   dump_json(body), {}));
   }
   Task<Result<ObjectPtr>> patch(const Resource& resource, std::string ns, std::string name, PatchType type, Json patch,
                                 WriteOptions options) override {
@@ -144,8 +150,8 @@ class HttpClient final : public Client {
                                                                    : "application/apply-patch+yaml";
     auto query = write_query(options);
     if (options.force) query.add("force", "true");
-    co_return object(co_await call("PATCH", path_of(resource, ns, name, options.subresource), std::move(query), dump_json(patch),
-                                   std::string(media)));
+    co_return object(co_await call("PATCH", path_of(resource, ns, name, options.subresource), std::move(query),
+                                   dump_json(patch), std::string(media)));
   }
   Task<Status> remove(const Resource& resource, std::string ns, std::string name, DeleteOptions options) override {
     auto answer = co_await call("DELETE", path_of(resource, ns, name), {}, dump_json(delete_body(options)), {});
@@ -155,7 +161,8 @@ class HttpClient final : public Client {
   Task<Status> remove_collection(const Resource& resource, ListOptions which, DeleteOptions options) override {
     http::Query query;
     add_selectors(query, which.label_selector, which.field_selector);
-    auto answer = co_await call("DELETE", path_of(resource, which.ns), std::move(query), dump_json(delete_body(options)), {});
+    auto answer =
+        co_await call("DELETE", path_of(resource, which.ns), std::move(query), dump_json(delete_body(options)), {});
     if (!answer) co_return fail(answer.error());
     co_return Status();
   }
@@ -218,7 +225,8 @@ http::ClientRequest HttpClient::request(std::string method, std::string path, ht
   return out;
 }
 
-Task<Result<Json>> HttpClient::call(std::string method, std::string path, http::Query query, std::string body, std::string media) {
+Task<Result<Json>> HttpClient::call(std::string method, std::string path, http::Query query, std::string body,
+                                    std::string media) {
   auto out = request(std::move(method), std::move(path), std::move(query));
   if (!body.empty()) {
     out.headers.add("Content-Type", media.empty() ? "application/json" : media);

@@ -14,9 +14,9 @@ namespace brume::cmd {
 /// The text of manifests/addons/dns.yaml.
 std::string_view dns_manifest();
 
-/// Applies every document of a manifest, with ${NAME} replaced from `values`. An object that carries the annotation of the
-/// same manifest already is left alone, so that what a user changed stays until an upgrade brings another manifest. The
-/// first error is returned after all were tried.
+/// Applies every document of a manifest, with ${NAME} replaced from `values`. An object that carries the annotation of
+/// the same manifest already is left alone, so that what a user changed stays until an upgrade brings another manifest.
+/// The first error is returned after all were tried.
 Task<Status> apply_manifest(client::Client& client, std::string manifest, std::map<std::string, std::string> values);
 
 }  // namespace brume::cmd

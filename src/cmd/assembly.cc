@@ -9,15 +9,15 @@
 #include <vector>
 
 #include "apiserver/access.h"
+#include "brume/api/resources.h"
 #include "brume/apiserver/pki.h"
 #include "brume/apiserver/registry.h"
 #include "brume/apiserver/security.h"
 #include "brume/apiserver/server.h"
 #include "brume/base/clock.h"
+#include "brume/base/json.h"
 #include "brume/base/log.h"
 #include "brume/base/task.h"
-#include "brume/api/resources.h"
-#include "brume/base/json.h"
 #include "brume/client/informer.h"
 #include "brume/controller/controllers.h"
 #include "brume/http/server.h"
@@ -195,7 +195,8 @@ Status Assembly::Parts::write_kubeconfig() const {
   BRUME_CHECK(linux_os::make_dirs(path.parent_path(), 0755));
   const bool any = options.bind_address == "0.0.0.0" || options.bind_address == "::";
   apiserver::KubeconfigOptions config;
-  config.server = "https://" + (any ? std::string("127.0.0.1") : options.bind_address) + ":" + std::to_string(options.https_listen_port);
+  config.server = "https://" + (any ? std::string("127.0.0.1") : options.bind_address) + ":" +
+                  std::to_string(options.https_listen_port);
   config.server_ca_pem = pki->server_ca_pem();
   config.client = pki->leaf(Leaf::kAdmin);
   auto written = apiserver::write_file_atomically(path, apiserver::kubeconfig(config), options.write_kubeconfig_mode);
@@ -218,7 +219,8 @@ Task<void> Assembly::Parts::renew_certificates() {
     }
     if (changed->empty()) continue;
     log::info("certificates renewed", {{"count", std::to_string(changed->size())}});
-    if (auto set = listener->set_tls(serving_tls()); !set) log::error("new certificate", {{"error", set.error().message}});
+    if (auto set = listener->set_tls(serving_tls()); !set)
+      log::error("new certificate", {{"error", set.error().message}});
     if (auto written = write_kubeconfig(); !written) log::error("kubeconfig", {{"error", written.error().message}});
     std::function<Task<Status>()> swap = [this]() -> Task<Status> {
       const auto pair = pki->leaf(Leaf::kNodeServing);
@@ -265,7 +267,8 @@ Task<Status> Assembly::Parts::start_api() {
   api_options.node_tls.private_key_pem = node_client_pair.private_key_pem;
   api_options.jwks = [this] { return security->jwks(); };
   api_options.openid_configuration = [this] {
-    return security->openid_configuration("https://" + options.advertise_address + ":" + std::to_string(options.https_listen_port));
+    return security->openid_configuration("https://" + options.advertise_address + ":" +
+                                          std::to_string(options.https_listen_port));
   };
   BRUME_CO_TRY(api, apiserver::ApiServer::create(*registry, security->authenticator(), security->authorizer(),
                                                  &security->admission(), std::move(api_options)));
@@ -279,7 +282,8 @@ Task<Status> Assembly::Parts::start_api() {
   for (const auto& loop : api_loops) loops.push_back(loop->executor());
   auto handler = with_image_api(api->handler(), security->authenticator(), *images, node.executor());
   auto listening = http::Server::listen(std::move(http_options), std::move(loops), std::move(handler));
-  if (!listening) co_return fail(wrap(listening.error(), "--https-listen-port " + std::to_string(options.https_listen_port)));
+  if (!listening)
+    co_return fail(wrap(listening.error(), "--https-listen-port " + std::to_string(options.https_listen_port)));
   listener = std::move(*listening);
   api_tasks->spawn("registry", registry->maintain());
   api_tasks->spawn("api server", api->maintain());
@@ -291,7 +295,8 @@ Task<void> Assembly::Parts::stop_api() {
   if (listener) co_await listener->stop();
   if (api_tasks) co_await api_tasks->stop();
   if (store) {
-    if (auto closed = co_await store->close(); !closed) log::error("closing the store", {{"error", closed.error().message}});
+    if (auto closed = co_await store->close(); !closed)
+      log::error("closing the store", {{"error", closed.error().message}});
   }
   listener.reset();
   api_tasks.reset();
@@ -372,11 +377,13 @@ Task<Status> Assembly::Parts::start_node() {
   node_options.certificate_pem = serving.certificate_pem;
   node_options.private_key_pem = serving.private_key_pem;
   node_options.client_ca_pem = pki->client_ca_pem();
-  agent = node::NodeAgent::create(std::move(node_options), {*node_client, *runtime, *images, *pod_network, clock}, node.executor());
+  agent = node::NodeAgent::create(std::move(node_options), {*node_client, *runtime, *images, *pod_network, clock},
+                                  node.executor());
   BRUME_CO_CHECK(co_await agent->start());
   // A node may not give itself a role (NodeRestriction), so the server does.
   Json role{{"metadata", {{"labels", {{"node-role.kubernetes.io/control-plane", "true"}}}}}};
-  auto labelled = co_await admin->patch(api::res("nodes"), "", options.node_name, client::PatchType::kMerge, std::move(role));
+  auto labelled =
+      co_await admin->patch(api::res("nodes"), "", options.node_name, client::PatchType::kMerge, std::move(role));
   if (!labelled) co_return fail(wrap(labelled.error(), "labelling the node"));
   co_return Status();
 }

@@ -5,7 +5,8 @@
 
 namespace brume::cmd {
 
-Task<Result<api::ObjectPtr>> LocalBootstrapTarget::get(const api::Resource& resource, std::string ns, std::string name) {
+Task<Result<api::ObjectPtr>> LocalBootstrapTarget::get(const api::Resource& resource, std::string ns,
+                                                       std::string name) {
   return client_.get(resource, std::move(ns), std::move(name));
 }
 
@@ -15,7 +16,8 @@ Task<Status> LocalBootstrapTarget::create(const api::Resource& resource, std::st
   co_return Status();
 }
 
-Task<Status> LocalBootstrapTarget::update(const api::Resource& resource, std::string ns, std::string name, Json object) {
+Task<Status> LocalBootstrapTarget::update(const api::Resource& resource, std::string ns, std::string name,
+                                          Json object) {
   auto updated = co_await client_.update(resource, std::move(ns), std::move(name), std::move(object));
   if (!updated) co_return fail(updated.error());
   co_return Status();

@@ -6,10 +6,10 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -59,7 +59,9 @@ Finding in_child(int (*probe)(), std::string_view without) {
 }
 
 int probe_namespaces() {
-  return ::unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) == 0 ? 0 : errno;
+  return ::unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) == 0
+             ? 0
+             : errno;
 }
 
 int probe_user_namespace() { return ::unshare(CLONE_NEWUSER) == 0 ? 0 : errno; }
@@ -113,10 +115,14 @@ Finding check_controllers() {
   std::string missing;
   const std::string have = " " + std::string(trim(text.value_or(""))) + " ";
   for (const auto* wanted : {"cpu", "memory", "pids"}) {
-    if (have.find(" " + std::string(wanted) + " ") == std::string::npos) missing += std::string(missing.empty() ? "" : ", ") + wanted;
+    if (have.find(" " + std::string(wanted) + " ") == std::string::npos)
+      missing += std::string(missing.empty() ? "" : ", ") + wanted;
   }
   if (missing.empty()) return {true, ""};
-  return {false, "without " + missing + " such limits of pods are not enforced (bound to cgroup v1? boot with systemd.unified_cgroup_hierarchy=1)"};
+  return {
+      false,
+      "without " + missing +
+          " such limits of pods are not enforced (bound to cgroup v1? boot with systemd.unified_cgroup_hierarchy=1)"};
 }
 
 Finding check_pidfd() {
@@ -168,16 +174,19 @@ const std::vector<Check>& checks() {
   static const std::vector<Check> kChecks{
       {"root", Need::kRequired, check_root},
       {"kernel", Need::kRequired, check_kernel},
-      {"namespaces", Need::kRequired, [] { return in_child(probe_namespaces, "net, mount, pid, ipc, uts and cgroup namespaces are needed"); }},
+      {"namespaces", Need::kRequired,
+       [] { return in_child(probe_namespaces, "net, mount, pid, ipc, uts and cgroup namespaces are needed"); }},
       {"cgroup v2", Need::kRequired, check_cgroups},
-      {"overlayfs", Need::kRequired, [] { return in_child(probe_overlay, "modprobe overlay, or a kernel with CONFIG_OVERLAY_FS"); }},
+      {"overlayfs", Need::kRequired,
+       [] { return in_child(probe_overlay, "modprobe overlay, or a kernel with CONFIG_OVERLAY_FS"); }},
       {"mount API", Need::kRequired, [] { return in_child(probe_mount_api, "fsopen and mount_setattr are needed"); }},
       {"openat2", Need::kRequired, check_openat2},
       {"pidfd", Need::kRequired, check_pidfd},
       {"seccomp", Need::kRequired, check_seccomp},
       {"nf_tables", Need::kRequired, [] { return in_child(probe_nftables, "modprobe nf_tables"); }},
       {"cgroup controllers", Need::kWanted, check_controllers},
-      {"user namespaces", Need::kWanted, [] { return in_child(probe_user_namespace, "pods with hostUsers: false cannot run"); }},
+      {"user namespaces", Need::kWanted,
+       [] { return in_child(probe_user_namespace, "pods with hostUsers: false cannot run"); }},
       {"oom score", Need::kWanted, check_oom_score},
       {"inotify", Need::kWanted, check_inotify},
       {"open files", Need::kWanted, check_files},
@@ -191,7 +200,8 @@ int run_check(const std::vector<std::string>& arguments) {
   if (wants_help(arguments)) {
     std::puts(
         "brume check: what this kernel offers and lacks, one line each.\n\n"
-        "\"ok\" is there, \"lacks\" is wanted but brume runs without, \"fails\" is needed. Exit status 1 if anything fails.");
+        "\"ok\" is there, \"lacks\" is wanted but brume runs without, \"fails\" is needed. Exit status 1 if anything "
+        "fails.");
     return 0;
   }
   bool failed = false;
@@ -199,7 +209,11 @@ int run_check(const std::vector<std::string>& arguments) {
     const Finding found = check.run();
     const bool fails = !found.ok && check.need == Need::kRequired;
     failed = failed || fails;
-    std::printf("%-6s %-20s %s\n", found.ok ? "ok" : fails ? "fails" : "lacks", std::string(check.name).c_str(), found.detail.c_str());
+    std::printf("%-6s %-20s %s\n",
+                found.ok ? "ok"
+                : fails  ? "fails"
+                         : "lacks",
+                std::string(check.name).c_str(), found.detail.c_str());
   }
   return failed ? 1 : 0;
 }

@@ -20,7 +20,8 @@ namespace brume::cmd {
 namespace {
 
 Task<Status> remove_pods(std::string state_dir) {
-  auto runtime = runtime::Runtime::create({.state_dir = std::move(state_dir)}, co_await boost::asio::this_coro::executor);
+  auto runtime =
+      runtime::Runtime::create({.state_dir = std::move(state_dir)}, co_await boost::asio::this_coro::executor);
   if (!runtime) co_return fail(runtime.error());
   auto sandboxes = co_await (*runtime)->adopt();
   Status first;
@@ -40,7 +41,8 @@ Status unmount_below(const std::vector<std::string>& dirs) {
   BRUME_TRY(auto mounts, linux_os::read_mountinfo());
   std::ranges::reverse(mounts);
   for (const auto& mount : mounts) {
-    const bool ours = std::ranges::any_of(dirs, [&](const std::string& dir) { return mount.mount_point.starts_with(dir + "/"); });
+    const bool ours =
+        std::ranges::any_of(dirs, [&](const std::string& dir) { return mount.mount_point.starts_with(dir + "/"); });
     if (ours) BRUME_CHECK(linux_os::detach_mount(mount.mount_point));
   }
   return {};
@@ -79,7 +81,8 @@ Status clean(const ServerOptions& options) {
 int run_cleanup(const std::vector<std::string>& arguments) {
   if (wants_help(arguments)) {
     std::puts(
-        "brume cleanup [flags]: removes what a stopped server left: pods' processes, mounts, cgroups, network namespaces, links\n"
+        "brume cleanup [flags]: removes what a stopped server left: pods' processes, mounts, cgroups, network "
+        "namespaces, links\n"
         "and rules. Images and the cluster's state stay. Takes the flags of brume server (--data-dir and so on).");
     return 0;
   }

@@ -11,7 +11,11 @@ namespace {
 using runtime::Image;
 
 Json describe(const Image& image) {
-  return {{"id", image.id}, {"names", image.repo_tags}, {"digests", image.repo_digests}, {"size", image.size}, {"pinned", image.pinned}};
+  return {{"id", image.id},
+          {"names", image.repo_tags},
+          {"digests", image.repo_digests},
+          {"size", image.size},
+          {"pinned", image.pinned}};
 }
 
 Result<Json> describe(const Result<Image>& image) {
@@ -20,7 +24,8 @@ Result<Json> describe(const Result<Image>& image) {
 }
 
 /// Runs on the node loop.
-Task<Result<Json>> answer(runtime::Images* images, std::string method, std::string what, std::string name, std::string path) {
+Task<Result<Json>> answer(runtime::Images* images, std::string method, std::string what, std::string name,
+                          std::string path) {
   if (method == "GET" && what.empty()) {
     Json all = Json::array();
     for (const auto& image : images->list()) all.push_back(describe(*image));
@@ -54,13 +59,18 @@ Task<void> respond(http::Exchange& exchange, Result<Json> result) {
   } else {
     const Error& error = result.error();
     response.status = http_status_of(error.code);
-    response.body = dump_json({{"kind", "Status"}, {"apiVersion", "v1"}, {"status", "Failure"}, {"message", error.message},
-                               {"reason", reason_of(error.code)}, {"code", response.status}});
+    response.body = dump_json({{"kind", "Status"},
+                               {"apiVersion", "v1"},
+                               {"status", "Failure"},
+                               {"message", error.message},
+                               {"reason", reason_of(error.code)},
+                               {"code", response.status}});
   }
   (void)co_await exchange.respond(std::move(response));  // a caller that went away needs no answer
 }
 
-Task<void> serve(http::Exchange& exchange, apiserver::Authenticator& authenticator, runtime::Images& images, Executor node_loop) {
+Task<void> serve(http::Exchange& exchange, apiserver::Authenticator& authenticator, runtime::Images& images,
+                 Executor node_loop) {
   const http::Request& request = exchange.request();
   auto user = co_await authenticator.authenticate(request);
   if (!user) {
@@ -71,12 +81,10 @@ Task<void> serve(http::Exchange& exchange, apiserver::Authenticator& authenticat
     co_await respond(exchange, fail(Code::kForbidden, "images are the admin's: use the admin kubeconfig"));
     co_return;
   }
-  std::function<Task<Result<Json>>()> work = [images = &images, method = request.method,
-                                              what = request.path.substr(kImagePath.size()),
-                                              name = std::string(request.query.get("name")),
-                                              path = std::string(request.query.get("path"))] {
-    return answer(images, method, what, name, path);
-  };
+  std::function<Task<Result<Json>>()> work =
+      [images = &images, method = request.method, what = request.path.substr(kImagePath.size()),
+       name = std::string(request.query.get("name")),
+       path = std::string(request.query.get("path"))] { return answer(images, method, what, name, path); };
   auto result = co_await on_loop<Result<Json>>(node_loop, std::move(work));
   co_await respond(exchange, std::move(result));
 }
@@ -86,7 +94,8 @@ Task<void> serve(http::Exchange& exchange, apiserver::Authenticator& authenticat
 http::Handler with_image_api(http::Handler next, apiserver::Authenticator& authenticator, runtime::Images& images,
                              const Executor& node_loop) {
   // A plain function returning the coroutine: nothing captured is used after the first suspension but by copy.
-  return [next = std::move(next), auth = &authenticator, images = &images, node_loop](http::Exchange& exchange) -> Task<void> {
+  return [next = std::move(next), auth = &authenticator, images = &images,
+          node_loop](http::Exchange& exchange) -> Task<void> {
     const auto& path = exchange.request().path;
     if (!path.starts_with(kImagePath)) return next(exchange);
     return serve(exchange, *auth, *images, node_loop);

@@ -17,7 +17,8 @@ namespace {
 constexpr const char* kHelp =
     "brume image: the images on this node.\n\n"
     "  brume image list                 name, id, size\n"
-    "  brume image import FILE...       docker or OCI archives (tar, gzip, zstd); garbage collection leaves them alone\n"
+    "  brume image import FILE...       docker or OCI archives (tar, gzip, zstd); garbage collection leaves them "
+    "alone\n"
     "  brume image pull NAME...         from a registry\n"
     "  brume image remove NAME...       by name or id\n\n"
     "  --kubeconfig FILE                the server to ask (KUBECONFIG, else /etc/brume/brume.yaml)";
@@ -49,7 +50,8 @@ Result<Json> call(const Cluster& cluster, std::string method, std::string path, 
     }
     auto body = parse_json(response->body);
     if (response->status >= 300) {
-      answer = fail(Code::kInternal, body ? std::string(str(*body, "message")) : "the server answered " + std::to_string(response->status));
+      answer = fail(Code::kInternal, body ? std::string(str(*body, "message"))
+                                          : "the server answered " + std::to_string(response->status));
     } else {
       answer = std::move(body);
     }
@@ -70,7 +72,8 @@ void print_images(const Json& images) {
     const std::string id(str(image, "id").substr(0, 19));
     const std::string size = human(num(image, "size"));
     if (names.empty()) std::printf("%-60s %s  %s\n", "<none>", id.c_str(), size.c_str());
-    for (const auto& name : names) std::printf("%-60s %s  %s\n", std::string(str(name)).c_str(), id.c_str(), size.c_str());
+    for (const auto& name : names)
+      std::printf("%-60s %s  %s\n", std::string(str(name)).c_str(), id.c_str(), size.c_str());
   }
 }
 
@@ -111,7 +114,8 @@ int run_image(const std::vector<std::string>& arguments) {
   const std::string verb = words.empty() ? "" : words.front();
   const bool known = verb == "list" || verb == "import" || verb == "pull" || verb == "remove";
   if (!known) return report({Code::kInvalid, "image takes list, import, pull or remove; see brume image --help"});
-  if (verb != "list" && words.size() < 2) return report({Code::kInvalid, "image " + verb + " takes a name; see brume image --help"});
+  if (verb != "list" && words.size() < 2)
+    return report({Code::kInvalid, "image " + verb + " takes a name; see brume image --help"});
   const auto cluster = read_kubeconfig(kubeconfig);
   if (!cluster) return report(cluster.error());
   if (verb == "list") {

@@ -21,8 +21,8 @@ struct Command {
 int version(const std::vector<std::string>& /*arguments*/) {
   utsname host{};
   ::uname(&host);
-  std::printf("brume %s (Kubernetes API %s, %s %s)\n", std::string(kVersion).c_str(), std::string(kKubernetesVersion).c_str(),
-              host.sysname, host.machine);
+  std::printf("brume %s (Kubernetes API %s, %s %s)\n", std::string(kVersion).c_str(),
+              std::string(kKubernetesVersion).c_str(), host.sysname, host.machine);
   return 0;
 }
 

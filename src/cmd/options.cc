@@ -122,7 +122,8 @@ const std::vector<Flag>& flags() {
   static const std::vector<Flag> kFlags{
       {"data-dir", 'd', Kind::kValue, "DIR", "where state, certificates and images live (/var/lib/brume)",
        [](S& o, const V& v) { return set_path("data-dir", v, o.data_dir); }},
-      {"config", 'c', Kind::kValue, "FILE", "YAML with these same names as keys (/etc/brume/config.yaml, if it is there)",
+      {"config", 'c', Kind::kValue, "FILE",
+       "YAML with these same names as keys (/etc/brume/config.yaml, if it is there)",
        [](S& o, const V& v) { return set_path("config", v, o.config); }},
       {"bind-address", 0, Kind::kValue, "IP", "address the API server listens on (0.0.0.0)",
        [](S& o, const V& v) { return set_address("bind-address", v, o.bind_address); }},
@@ -134,7 +135,8 @@ const std::vector<Flag>& flags() {
        [](S& o, const V& v) { return set_name("node-name", v, o.node_name); }},
       {"node-ip", 0, Kind::kValue, "IP", "this node's address (that of the default route)",
        [](S& o, const V& v) { return set_address("node-ip", v, o.node_ip); }},
-      {"tls-san", 0, Kind::kList, "NAME", "more names or addresses for the API server's certificate; may be given often",
+      {"tls-san", 0, Kind::kList, "NAME",
+       "more names or addresses for the API server's certificate; may be given often",
        [](S& o, const V& v) {
          for (const auto name : split(v, ',')) o.tls_san.emplace_back(trim(name));
          return Status();
@@ -151,7 +153,8 @@ const std::vector<Flag>& flags() {
        [](S& o, const V& v) { return set_port_range(v, o); }},
       {"cluster-domain", 0, Kind::kValue, "NAME", "the cluster's DNS domain (cluster.local)",
        [](S& o, const V& v) { return set_name("cluster-domain", v, o.cluster_domain); }},
-      {"disable", 0, Kind::kList, "ADDON", "an add-on not to deploy: dns", [](S& o, const V& v) { return set_addons(v, o); }},
+      {"disable", 0, Kind::kList, "ADDON", "an add-on not to deploy: dns",
+       [](S& o, const V& v) { return set_addons(v, o); }},
       {"token", 't', Kind::kValue, "SECRET", "a bearer token that is admin of this cluster (none)",
        [](S& o, const V& v) {
          if (v.size() < 16) return Status(fail(Code::kInvalid, "--token: at least 16 characters"));
@@ -181,9 +184,11 @@ const std::vector<Flag>& flags() {
        [](S& o, const V& v) { return set_path("state-dir", v, o.state_dir); }},
       {"log-dir", 0, Kind::kValue, "DIR", "container logs (/var/log/pods)",
        [](S& o, const V& v) { return set_path("log-dir", v, o.log_dir); }},
-      {"stop-pods", 0, Kind::kSwitch, "", "end all pods when the server stops; else they go on and the next start adopts them",
+      {"stop-pods", 0, Kind::kSwitch, "",
+       "end all pods when the server stops; else they go on and the next start adopts them",
        [](S& o, const V& v) { return set_switch("stop-pods", v, o.stop_pods); }},
-      {"disable-agent", 0, Kind::kSwitch, "", "run the control plane alone: no node, no pods and no service rules on this machine",
+      {"disable-agent", 0, Kind::kSwitch, "",
+       "run the control plane alone: no node, no pods and no service rules on this machine",
        [](S& o, const V& v) { return set_switch("disable-agent", v, o.disable_agent); }},
   };
   return kFlags;
@@ -223,7 +228,8 @@ Result<std::vector<Given>> scan(const std::vector<std::string>& arguments) {
     if (!value && flag->kind == Kind::kSwitch) value = "true";
     if (!value) {
       if (i + 1 == arguments.size()) {
-        return fail(Code::kInvalid, "--" + std::string(flag->name) + " takes a value: " + std::string(flag->value_name));
+        return fail(Code::kInvalid,
+                    "--" + std::string(flag->name) + " takes a value: " + std::string(flag->value_name));
       }
       value = arguments[++i];
     }
@@ -238,7 +244,8 @@ std::string text_of(const Json& value) {
 }
 
 // Applies the config file; `seen` are flags from the command line, which win.
-Status apply_file(const std::string& path, bool must_exist, const std::set<std::string_view>& seen, ServerOptions& options) {
+Status apply_file(const std::string& path, bool must_exist, const std::set<std::string_view>& seen,
+                  ServerOptions& options) {
   std::ifstream file(path);
   if (!file) {
     if (!must_exist && ::access(path.c_str(), F_OK) != 0) return {};
@@ -255,7 +262,8 @@ Status apply_file(const std::string& path, bool must_exist, const std::set<std::
     const Flag* flag = find_flag(name);
     if (flag == nullptr || name == "config") return fail(Code::kInvalid, path + ": unknown option \"" + name + "\"");
     if (seen.contains(flag->name)) continue;
-    if (value.is_array() && flag->kind != Kind::kList) return fail(Code::kInvalid, path + ": " + name + " takes one value");
+    if (value.is_array() && flag->kind != Kind::kList)
+      return fail(Code::kInvalid, path + ": " + name + " takes one value");
     const Json list = value.is_array() ? value : Json::array({value});
     for (const auto& one : list) {
       if (auto set = flag->set(options, text_of(one)); !set) return fail(wrap(set.error(), path));
@@ -277,14 +285,17 @@ Status fill_defaults(ServerOptions& options) {
   const auto pods = *net::Cidr::parse(options.cluster_cidr);
   const auto services = *net::Cidr::parse(options.service_cidr);
   if (pods.contains(services.address) || services.contains(pods.address)) {
-    return fail(Code::kInvalid, "--cluster-cidr " + options.cluster_cidr + " and --service-cidr " + options.service_cidr + " overlap");
+    return fail(Code::kInvalid,
+                "--cluster-cidr " + options.cluster_cidr + " and --service-cidr " + options.service_cidr + " overlap");
   }
   return {};
 }
 
 }  // namespace
 
-bool ServerOptions::disabled(std::string_view addon) const { return std::ranges::find(disable, addon) != disable.end(); }
+bool ServerOptions::disabled(std::string_view addon) const {
+  return std::ranges::find(disable, addon) != disable.end();
+}
 
 Result<ServerOptions> parse_server_options(const std::vector<std::string>& arguments) {
   ServerOptions options;

@@ -30,8 +30,8 @@ struct ServerOptions {
   std::string token;
   log::Level log_level = log::Level::kInfo;
   log::Format log_format = log::Format::kText;
-  bool stop_pods = false;  ///< end pods when the server stops
-  bool disable_agent = false;  ///< no node on this machine: the API, controllers and scheduler alone
+  bool stop_pods = false;            ///< end pods when the server stops
+  bool disable_agent = false;        ///< no node on this machine: the API, controllers and scheduler alone
   std::string datastore = "sqlite";  ///< or memory
   std::string state_dir = "/run/brume";
   std::string log_dir = "/var/log/pods";

@@ -45,7 +45,9 @@ std::string build_id() {
   return id;
 }
 
-std::string_view label_of(const runtime::Image& image) { return str(at(image.config, "config", "Labels"), kBuildLabel); }
+std::string_view label_of(const runtime::Image& image) {
+  return str(at(image.config, "config", "Labels"), kBuildLabel);
+}
 
 }  // namespace
 

@@ -43,28 +43,17 @@ Link parse_link(std::string_view body) {
     std::uint32_t number = 0;
     if (value.size() == sizeof number) std::memcpy(&number, value.data(), sizeof number);
     switch (type) {
-      case IFLA_IFNAME:
-        link.name = value.substr(0, value.find('\0'));
-        break;
-      case IFLA_ADDRESS:
-        link.mac = value;
-        break;
-      case IFLA_MTU:
-        link.mtu = number;
-        break;
-      case IFLA_MASTER:
-        link.master = static_cast<int>(number);
-        break;
-      case IFLA_OPERSTATE:
-        link.operational = !value.empty() && value[0] == IF_OPER_UP;
-        break;
+      case IFLA_IFNAME: link.name = value.substr(0, value.find('\0')); break;
+      case IFLA_ADDRESS: link.mac = value; break;
+      case IFLA_MTU: link.mtu = number; break;
+      case IFLA_MASTER: link.master = static_cast<int>(number); break;
+      case IFLA_OPERSTATE: link.operational = !value.empty() && value[0] == IF_OPER_UP; break;
       case IFLA_LINKINFO: {
         std::string_view kind = find_attribute(value, IFLA_INFO_KIND);
         link.kind = kind.substr(0, kind.find('\0'));
         break;
       }
-      default:
-        break;
+      default: break;
     }
   });
   return link;
@@ -90,15 +79,9 @@ void write_route(AttributeWriter& w, const Route& route) {
   header.rtm_protocol = RTPROT_STATIC;
   header.rtm_scope = route.kind != Route::Kind::kUnicast || !route.gateway.empty() ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
   switch (route.kind) {
-    case Route::Kind::kUnicast:
-      header.rtm_type = RTN_UNICAST;
-      break;
-    case Route::Kind::kBlackhole:
-      header.rtm_type = RTN_BLACKHOLE;
-      break;
-    case Route::Kind::kUnreachable:
-      header.rtm_type = RTN_UNREACHABLE;
-      break;
+    case Route::Kind::kUnicast: header.rtm_type = RTN_UNICAST; break;
+    case Route::Kind::kBlackhole: header.rtm_type = RTN_BLACKHOLE; break;
+    case Route::Kind::kUnreachable: header.rtm_type = RTN_UNREACHABLE; break;
   }
   if (route.gateway_on_link) header.rtm_flags = RTNH_F_ONLINK;
   w.structure(header);
@@ -192,7 +175,8 @@ void delete_link(Messages& out, std::string_view name, bool missing_is_ok) {
 void set_link(Messages& out, std::string_view name, bool up, bool no_ipv6) {
   if (no_ipv6) {
     // Its own message, and before the link goes up. EAFNOSUPPORT: this kernel has no IPv6, which is as good.
-    AttributeWriter w = out.begin(RTM_NEWLINK, 0, "switching off IPv6 autoconfiguration of " + std::string(name), EAFNOSUPPORT);
+    AttributeWriter w =
+        out.begin(RTM_NEWLINK, 0, "switching off IPv6 autoconfiguration of " + std::string(name), EAFNOSUPPORT);
     w.structure(link_header());
     w.text(IFLA_IFNAME, name);
     w.nest(IFLA_AF_SPEC, [&] { w.nest(AF_INET6, [&] { w.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE); }); });

@@ -249,7 +249,8 @@ Status Socket::query(Messages& messages, const std::function<void(const Answer&)
         std::memcpy(&error, message.data() + sizeof header, sizeof error);
         done = true;
         if (error.error != 0 && -error.error != messages.info_.front().accepted_errno) {
-          status = fail(message_error(-error.error, messages.info_.front().what, extended_message(message, header, error)));
+          status =
+              fail(message_error(-error.error, messages.info_.front().what, extended_message(message, header, error)));
         }
       } else {
         visit({header.nlmsg_type, message.substr(sizeof header)});

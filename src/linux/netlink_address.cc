@@ -67,9 +67,11 @@ std::optional<Cidr> Cidr::parse(std::string_view text) {
   if (slash == std::string_view::npos) return std::nullopt;
   auto address = IpAddress::parse(text.substr(0, slash));
   auto digits = text.substr(slash + 1);
-  if (digits.empty() || digits.size() > 3 || digits.find_first_not_of("0123456789") != std::string_view::npos) return std::nullopt;
+  if (digits.empty() || digits.size() > 3 || digits.find_first_not_of("0123456789") != std::string_view::npos)
+    return std::nullopt;
   auto prefix = parse_int(digits);
-  if (!address || !prefix || *prefix < 0 || *prefix > static_cast<std::int64_t>(address->octets().size() * 8)) return std::nullopt;
+  if (!address || !prefix || *prefix < 0 || *prefix > static_cast<std::int64_t>(address->octets().size() * 8))
+    return std::nullopt;
   Cidr cidr{*address, static_cast<std::uint8_t>(*prefix)};
   std::string octets(address->octets());
   std::string mask = cidr.mask();

@@ -40,7 +40,8 @@ Tuple parse_tuple(std::string_view attributes, int family) {
   bool v4 = family == AF_INET;
   std::string_view ip = find_attribute(attributes, CTA_TUPLE_IP);
   if (auto a = net::IpAddress::from_octets(find_attribute(ip, v4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC))) tuple.source = *a;
-  if (auto a = net::IpAddress::from_octets(find_attribute(ip, v4 ? CTA_IP_V4_DST : CTA_IP_V6_DST))) tuple.destination = *a;
+  if (auto a = net::IpAddress::from_octets(find_attribute(ip, v4 ? CTA_IP_V4_DST : CTA_IP_V6_DST)))
+    tuple.destination = *a;
   std::string_view proto = find_attribute(attributes, CTA_TUPLE_PROTO);
   std::string_view number = find_attribute(proto, CTA_PROTO_NUM);
   if (!number.empty()) tuple.protocol = static_cast<std::uint8_t>(number[0]);
@@ -57,15 +58,19 @@ Result<std::size_t> delete_flows(Socket& socket, int family, const std::function
   };
   std::vector<Doomed> doomed;
   Messages request;
-  request.begin(message_type(IPCTNL_MSG_CT_GET), NLM_F_DUMP, "listing tracked connections").structure(header_of(family));
+  request.begin(message_type(IPCTNL_MSG_CT_GET), NLM_F_DUMP, "listing tracked connections")
+      .structure(header_of(family));
   BRUME_CHECK(socket.query(request, [&](const Answer& answer) {
     if (answer.body.size() < sizeof(nfgenmsg)) return;
     std::string_view entry = answer.body.substr(sizeof(nfgenmsg));
     std::string_view original = find_attribute(entry, CTA_TUPLE_ORIG);
     Tuple sent = parse_tuple(original, family);
     Tuple reply = parse_tuple(find_attribute(entry, CTA_TUPLE_REPLY), family);
-    if (!matches({sent.protocol, sent.source, sent.destination, sent.destination_port, reply.source, reply.source_port})) return;
-    doomed.push_back({std::string(original), std::string(find_attribute(entry, CTA_ZONE)), std::string(find_attribute(entry, CTA_ID))});
+    if (!matches(
+            {sent.protocol, sent.source, sent.destination, sent.destination_port, reply.source, reply.source_port}))
+      return;
+    doomed.push_back({std::string(original), std::string(find_attribute(entry, CTA_ZONE)),
+                      std::string(find_attribute(entry, CTA_ID))});
   }));
   if (doomed.empty()) return 0;
   Messages deletion;

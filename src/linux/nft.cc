@@ -32,21 +32,11 @@ nfgenmsg header_of(Family family, std::uint16_t resource = 0) {
 void write_verdict(AttributeWriter& w, const Verdict& verdict) {
   std::int32_t code = NF_ACCEPT;
   switch (verdict.kind) {
-    case Verdict::Kind::kAccept:
-      code = NF_ACCEPT;
-      break;
-    case Verdict::Kind::kDrop:
-      code = NF_DROP;
-      break;
-    case Verdict::Kind::kReturn:
-      code = NFT_RETURN;
-      break;
-    case Verdict::Kind::kGoto:
-      code = NFT_GOTO;
-      break;
-    case Verdict::Kind::kJump:
-      code = NFT_JUMP;
-      break;
+    case Verdict::Kind::kAccept: code = NF_ACCEPT; break;
+    case Verdict::Kind::kDrop: code = NF_DROP; break;
+    case Verdict::Kind::kReturn: code = NFT_RETURN; break;
+    case Verdict::Kind::kGoto: code = NFT_GOTO; break;
+    case Verdict::Kind::kJump: code = NFT_JUMP; break;
   }
   w.nest(NFTA_DATA_VERDICT, [&] {
     w.be32(NFTA_VERDICT_CODE, static_cast<std::uint32_t>(code));
@@ -71,12 +61,9 @@ void write_element(AttributeWriter& w, std::string_view set, std::string_view ke
 
 std::string_view hook_type_name(Hook::Type type) {
   switch (type) {
-    case Hook::Type::kFilter:
-      return "filter";
-    case Hook::Type::kNat:
-      return "nat";
-    case Hook::Type::kRoute:
-      return "route";
+    case Hook::Type::kFilter: return "filter";
+    case Hook::Type::kNat: return "nat";
+    case Hook::Type::kRoute: return "route";
   }
   return "filter";
 }
@@ -92,7 +79,9 @@ std::uint32_t concatenation(std::initializer_list<DataType> parts) {
   return type;
 }
 
-Batch::Batch(Family family, std::string table) : family_(family), table_(std::move(table)) { marker(NFNL_MSG_BATCH_BEGIN); }
+Batch::Batch(Family family, std::string table) : family_(family), table_(std::move(table)) {
+  marker(NFNL_MSG_BATCH_BEGIN);
+}
 
 void Batch::marker(std::uint16_t message) {
   AttributeWriter w = messages_.begin(message, 0, "nf_tables transaction on table " + table_);
@@ -102,7 +91,8 @@ void Batch::marker(std::uint16_t message) {
 
 AttributeWriter Batch::begin(std::uint16_t message, std::uint16_t flags, std::string what) {
   ++changes_;
-  AttributeWriter w = messages_.begin(message_type(message), flags, "nf_tables, table " + table_ + ": " + std::move(what));
+  AttributeWriter w =
+      messages_.begin(message_type(message), flags, "nf_tables, table " + table_ + ": " + std::move(what));
   w.structure(header_of(family_));
   return w;
 }
@@ -195,7 +185,8 @@ Status Batch::commit(Socket& socket) {
 
 Result<bool> table_exists(Socket& socket, Family family, std::string_view table) {
   Messages request;
-  AttributeWriter w = request.begin(message_type(NFT_MSG_GETTABLE), 0, "looking up nf_tables table " + std::string(table), ENOENT);
+  AttributeWriter w =
+      request.begin(message_type(NFT_MSG_GETTABLE), 0, "looking up nf_tables table " + std::string(table), ENOENT);
   w.structure(header_of(family));
   w.text(NFTA_TABLE_NAME, table);
   bool found = false;
@@ -212,7 +203,8 @@ Status each_element(Socket& socket, Family family, std::string_view table, std::
   w.text(NFTA_SET_ELEM_LIST_SET, set);
   return socket.query(request, [&](const netlink::Answer& answer) {
     if (answer.body.size() < sizeof(nfgenmsg)) return;
-    std::string_view elements = netlink::find_attribute(answer.body.substr(sizeof(nfgenmsg)), NFTA_SET_ELEM_LIST_ELEMENTS);
+    std::string_view elements =
+        netlink::find_attribute(answer.body.substr(sizeof(nfgenmsg)), NFTA_SET_ELEM_LIST_ELEMENTS);
     netlink::each_attribute(elements, [&](std::uint16_t, std::string_view element) {
       std::string_view key = netlink::find_attribute(element, NFTA_SET_ELEM_KEY);
       std::string_view data = netlink::find_attribute(element, NFTA_SET_ELEM_DATA);
@@ -279,8 +271,12 @@ Rule& Rule::interface_is(std::uint32_t key, std::string_view name, bool equal) {
   return compare(0, padded, equal);
 }
 
-Rule& Rule::input_interface_is(std::string_view name, bool equal) { return interface_is(NFT_META_IIFNAME, name, equal); }
-Rule& Rule::output_interface_is(std::string_view name, bool equal) { return interface_is(NFT_META_OIFNAME, name, equal); }
+Rule& Rule::input_interface_is(std::string_view name, bool equal) {
+  return interface_is(NFT_META_IIFNAME, name, equal);
+}
+Rule& Rule::output_interface_is(std::string_view name, bool equal) {
+  return interface_is(NFT_META_OIFNAME, name, equal);
+}
 
 Rule& Rule::ct_status(Register to) {
   return expression("ct", [&](AttributeWriter& w) {
@@ -373,7 +369,8 @@ Rule& Rule::hash(Register from, std::uint32_t length, std::uint32_t modulus, Reg
   });
 }
 
-Rule& Rule::update_set(std::string_view set, Register key, std::optional<Register> data, std::chrono::milliseconds timeout) {
+Rule& Rule::update_set(std::string_view set, Register key, std::optional<Register> data,
+                       std::chrono::milliseconds timeout) {
   return expression("dynset", [&](AttributeWriter& w) {
     w.text(NFTA_DYNSET_SET_NAME, set);
     w.be32(NFTA_DYNSET_OP, NFT_DYNSET_OP_UPDATE);

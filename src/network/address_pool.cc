@@ -14,8 +14,8 @@ namespace brume::network {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr std::uint64_t kFirstOffset = 2;          // 0 is the block itself, 1 the gateway
-constexpr std::string_view kUnfinished = ".new";   // a claim whose rename never came
+constexpr std::uint64_t kFirstOffset = 2;         // 0 is the block itself, 1 the gateway
+constexpr std::string_view kUnfinished = ".new";  // a claim whose rename never came
 
 std::optional<PodHostPort> parse_port(std::istringstream& words) {
   int protocol = 0;
@@ -23,8 +23,10 @@ std::optional<PodHostPort> parse_port(std::istringstream& words) {
   int pod_port = 0;
   std::string host_ip;
   if (!(words >> protocol >> host_port >> pod_port >> host_ip)) return std::nullopt;
-  PodHostPort port{static_cast<std::uint8_t>(protocol), static_cast<std::uint16_t>(host_port),
-                   static_cast<std::uint16_t>(pod_port), {}};
+  PodHostPort port{static_cast<std::uint8_t>(protocol),
+                   static_cast<std::uint16_t>(host_port),
+                   static_cast<std::uint16_t>(pod_port),
+                   {}};
   if (host_ip != "*") {
     auto address = net::IpAddress::parse(host_ip);
     if (!address) return std::nullopt;
@@ -111,7 +113,8 @@ std::uint64_t AddressPool::usable() const {
 }
 
 Result<Lease> AddressPool::claim(const std::string& uid, std::vector<PodHostPort> host_ports) {
-  if (uid.empty() || uid.find_first_of(" \n\t/") != std::string::npos) return fail(Code::kInvalid, "a pod uid cannot be \"" + uid + "\"");
+  if (uid.empty() || uid.find_first_of(" \n\t/") != std::string::npos)
+    return fail(Code::kInvalid, "a pod uid cannot be \"" + uid + "\"");
   if (auto held = leases_.find(uid); held != leases_.end()) {
     if (held->second.host_ports != host_ports) {
       Lease changed{held->second.address, std::move(host_ports)};
@@ -131,7 +134,8 @@ Result<Lease> AddressPool::claim(const std::string& uid, std::vector<PodHostPort
     leases_[uid] = lease;
     return lease;
   }
-  return fail(Code::kTooManyRequests, "all " + std::to_string(usable()) + " pod addresses of " + block_.str() + " are in use");
+  return fail(Code::kTooManyRequests,
+              "all " + std::to_string(usable()) + " pod addresses of " + block_.str() + " are in use");
 }
 
 Status AddressPool::release(const std::string& uid) {

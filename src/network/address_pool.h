@@ -21,9 +21,9 @@ struct Lease {
 /// The first address of the block (all zeros), the second (the gateway) and the last (broadcast) are never given out. A
 /// released address comes back last: what the network still remembers of its former owner fades meanwhile.
 ///
-/// Each claim is a file <dir>/<address> of lines "uid <uid>" and "port <protocol> <host port> <pod port> <host ip or *>".
-/// Files are put in place by rename(2); they are not synced, since a pod does not outlive a power cut either.
-/// Not thread-safe.
+/// Each claim is a file <dir>/<address> of lines "uid <uid>" and "port <protocol> <host port> <pod port> <host ip or
+/// *>". Files are put in place by rename(2); they are not synced, since a pod does not outlive a power cut either. Not
+/// thread-safe.
 class AddressPool {
  public:
   static Result<AddressPool> open(std::string dir, net::Cidr block);
@@ -43,9 +43,9 @@ class AddressPool {
   [[nodiscard]] std::uint64_t usable() const;
   std::string dir_;
   net::Cidr block_;
-  std::map<std::string, Lease> leases_;                 ///< by uid
-  std::map<net::IpAddress, std::string> used_;          ///< uid by address
-  std::uint64_t next_ = 2;                              ///< offset in the block where the search starts
+  std::map<std::string, Lease> leases_;         ///< by uid
+  std::map<net::IpAddress, std::string> used_;  ///< uid by address
+  std::uint64_t next_ = 2;                      ///< offset in the block where the search starts
 };
 
 }  // namespace brume::network

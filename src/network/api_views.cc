@@ -79,7 +79,8 @@ ServiceView view_service(const api::Object& object) {
   if (str(spec, "type") == "LoadBalancer") read_load_balancer(service, view);
   view.ports = ports_in(at(spec, "ports"));
   if (str(spec, "sessionAffinity") == "ClientIP") {
-    view.affinity = std::chrono::seconds(num(at(spec, "sessionAffinityConfig", "clientIP"), "timeoutSeconds", kDefaultAffinitySeconds));
+    view.affinity = std::chrono::seconds(
+        num(at(spec, "sessionAffinityConfig", "clientIP"), "timeoutSeconds", kDefaultAffinitySeconds));
   }
   view.internal_local = str(spec, "internalTrafficPolicy") == "Local";
   view.external_local = str(spec, "externalTrafficPolicy") == "Local";

@@ -15,8 +15,8 @@ namespace brume::network {
 /// One of spec.ports of a Service, or of the ports of an EndpointSlice (then node_port is 0).
 struct PortView {
   std::string name;
-  std::uint8_t protocol = 0;      ///< IPPROTO_*; 0: one that brume does not know
-  std::string protocol_name;      ///< tcp, udp, sctp
+  std::uint8_t protocol = 0;  ///< IPPROTO_*; 0: one that brume does not know
+  std::string protocol_name;  ///< tcp, udp, sctp
   std::uint16_t port = 0;
   std::uint16_t node_port = 0;
 };

@@ -5,7 +5,7 @@
 namespace brume::network::dns {
 namespace {
 
-constexpr auto kLongest = std::chrono::seconds(30);      // as kubeadm configures CoreDNS
+constexpr auto kLongest = std::chrono::seconds(30);  // as kubeadm configures CoreDNS
 constexpr std::size_t kMostBytes = 256 * 1024;
 constexpr std::size_t kEntryOverhead = 160;
 constexpr std::size_t kMostOfOne = 4'096;
@@ -17,11 +17,14 @@ std::string key_of(const Query& query) {
   key.push_back(static_cast<char>(query.klass >> 8));
   key.push_back(static_cast<char>(query.klass & 0xff));
   // What the answer holds depends on these: signatures, an OPT record.
-  key.push_back(static_cast<char>((query.dnssec_ok ? 1 : 0) | (query.checking_disabled ? 2 : 0) | (query.edns ? 4 : 0)));
+  key.push_back(
+      static_cast<char>((query.dnssec_ok ? 1 : 0) | (query.checking_disabled ? 2 : 0) | (query.edns ? 4 : 0)));
   return key;
 }
 
-std::size_t cost(const std::string& key, const std::string& response) { return 2 * key.size() + response.size() + kEntryOverhead; }
+std::size_t cost(const std::string& key, const std::string& response) {
+  return 2 * key.size() + response.size() + kEntryOverhead;
+}
 
 }  // namespace
 

@@ -22,7 +22,7 @@ namespace {
 
 namespace asio = boost::asio;
 constexpr auto kDone = asio::as_tuple(asio::use_awaitable);
-constexpr std::size_t kMostServers = 3;        // MAXNS of resolv.conf(5)
+constexpr std::size_t kMostServers = 3;  // MAXNS of resolv.conf(5)
 constexpr std::size_t kMostInFlight = 256;
 constexpr int kRounds = 2;
 constexpr auto kUdpTimeout = std::chrono::milliseconds(1'500);  // stub resolvers give up after 5 s by default
@@ -48,7 +48,8 @@ asio::ip::address asio_address(const net::IpAddress& address) {
 }
 
 bool answers(const ResponseInfo& info, const Query& query, std::uint16_t id) {
-  return info.id == id && info.type == query.type && info.klass == query.klass && info.name.lower() == query.name.lower();
+  return info.id == id && info.type == query.type && info.klass == query.klass &&
+         info.name.lower() == query.name.lower();
 }
 
 Task<Result<std::string>> ask_udp(Upstream upstream, Query query) {
@@ -122,7 +123,9 @@ std::vector<Upstream> read_resolv_conf(std::string_view text) {
   for (std::string_view line : split(text, '\n')) {
     constexpr std::string_view kKey = "nameserver";
     line = trim(line);
-    if (!line.starts_with(kKey) || line.size() == kKey.size() || (line[kKey.size()] != ' ' && line[kKey.size()] != '\t')) continue;
+    if (!line.starts_with(kKey) || line.size() == kKey.size() ||
+        (line[kKey.size()] != ' ' && line[kKey.size()] != '\t'))
+      continue;
     std::string_view value = trim(line.substr(kKey.size()));
     auto address = net::IpAddress::parse(value.substr(0, value.find_first_of(" \t#;")));
     if (address && servers.size() < kMostServers) servers.push_back({*address});
@@ -149,7 +152,8 @@ std::vector<net::IpAddress> own_addresses() {
 }
 
 Task<Result<std::string>> DnsForwarder::ask(Query query, bool tcp, std::function<bool(const net::IpAddress&)> skip) {
-  if (auto kept = cache_.find(query, clock_.steady()); kept && (tcp || kept->size() <= query.udp_size)) co_return std::move(*kept);
+  if (auto kept = cache_.find(query, clock_.steady()); kept && (tcp || kept->size() <= query.udp_size))
+    co_return std::move(*kept);
   if (in_flight_ >= kMostInFlight) co_return fail(Code::kServiceUnavailable, "too many questions are being forwarded");
   InFlight counted(in_flight_);
   Error last{Code::kServiceUnavailable, "no name server to forward to"};

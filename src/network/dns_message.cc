@@ -21,7 +21,8 @@ void put32(std::string& out, std::uint32_t value) {
   put16(out, value & 0xffff);
 }
 std::uint16_t get16(std::string_view bytes, std::size_t at) {
-  return static_cast<std::uint16_t>((static_cast<unsigned char>(bytes[at]) << 8) | static_cast<unsigned char>(bytes[at + 1]));
+  return static_cast<std::uint16_t>((static_cast<unsigned char>(bytes[at]) << 8) |
+                                    static_cast<unsigned char>(bytes[at + 1]));
 }
 std::uint32_t get32(std::string_view bytes, std::size_t at) {
   return (static_cast<std::uint32_t>(get16(bytes, at)) << 16) | get16(bytes, at + 2);
@@ -223,7 +224,8 @@ Record Record::pointer(Type type, Name name, std::uint32_t ttl, const Name& targ
   return {std::move(name), type, ttl, target.wire()};
 }
 
-Record Record::srv(Name name, std::uint32_t ttl, std::uint16_t priority, std::uint16_t weight, std::uint16_t port, const Name& target) {
+Record Record::srv(Name name, std::uint32_t ttl, std::uint16_t priority, std::uint16_t weight, std::uint16_t port,
+                   const Name& target) {
   Record record{std::move(name), Type::kSrv, ttl, {}};
   put16(record.data, priority);
   put16(record.data, weight);
@@ -247,8 +249,9 @@ Record Record::soa(Name name, std::uint32_t ttl, const Name& server, const Name&
 std::string write_answer(const Query& query, const Answer& answer, std::size_t limit) {
   std::string out;
   auto rcode = std::to_underlying(answer.rcode);
-  auto flags = static_cast<std::uint16_t>(kQr | (query.opcode << 11) | kRa | (rcode & 0xf) | (answer.authoritative ? kAa : 0) |
-                                          (query.recursion_desired ? kRd : 0) | (query.checking_disabled ? kCd : 0));
+  auto flags =
+      static_cast<std::uint16_t>(kQr | (query.opcode << 11) | kRa | (rcode & 0xf) | (answer.authoritative ? kAa : 0) |
+                                 (query.recursion_desired ? kRd : 0) | (query.checking_disabled ? kCd : 0));
   write_header(out, query.id, flags);
   Compressor names(out);
   names.write(query.name);

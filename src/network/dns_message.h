@@ -14,14 +14,33 @@
 namespace brume::network::dns {
 
 inline constexpr std::size_t kHeaderSize = 12;
-inline constexpr std::size_t kMaxName = 255;         // RFC 1035 section 2.3.4
+inline constexpr std::size_t kMaxName = 255;  // RFC 1035 section 2.3.4
 inline constexpr std::size_t kMaxLabel = 63;
-inline constexpr std::size_t kPlainUdpSize = 512;    // without EDNS
-inline constexpr std::size_t kMostUdpSize = 1'232;   // what passes unfragmented everywhere (DNS flag day 2020)
+inline constexpr std::size_t kPlainUdpSize = 512;   // without EDNS
+inline constexpr std::size_t kMostUdpSize = 1'232;  // what passes unfragmented everywhere (DNS flag day 2020)
 inline constexpr std::size_t kMaxMessage = 65'535;
 
-enum class Type : std::uint16_t { kA = 1, kNs = 2, kCname = 5, kSoa = 6, kPtr = 12, kTxt = 16, kAaaa = 28, kSrv = 33, kOpt = 41, kAny = 255 };
-enum class Rcode : std::uint8_t { kNoError = 0, kFormErr = 1, kServFail = 2, kNxDomain = 3, kNotImp = 4, kRefused = 5, kBadVers = 16 };
+enum class Type : std::uint16_t {
+  kA = 1,
+  kNs = 2,
+  kCname = 5,
+  kSoa = 6,
+  kPtr = 12,
+  kTxt = 16,
+  kAaaa = 28,
+  kSrv = 33,
+  kOpt = 41,
+  kAny = 255
+};
+enum class Rcode : std::uint8_t {
+  kNoError = 0,
+  kFormErr = 1,
+  kServFail = 2,
+  kNxDomain = 3,
+  kNotImp = 4,
+  kRefused = 5,
+  kBadVers = 16
+};
 inline constexpr std::uint16_t kClassIn = 1;
 
 /// A name in wire form without compression: labels with their lengths, and the root's 0. Compare in lower case.
@@ -62,8 +81,8 @@ struct Query {
   std::size_t udp_size = kPlainUdpSize;  ///< the largest answer that the client takes by UDP
 };
 
-/// kBadRequest: answer FORMERR with the id, if there is one (kHeaderSize bytes). kForbidden: no query at all (a response):
-/// never answer.
+/// kBadRequest: answer FORMERR with the id, if there is one (kHeaderSize bytes). kForbidden: no query at all (a
+/// response): never answer.
 [[nodiscard]] Result<Query> parse_query(std::string_view bytes);
 
 /// Reads the name at `offset` and moves it past. Compression pointers must point backwards, so they cannot loop.
@@ -78,7 +97,8 @@ struct Record {
 
   static Record address(Name name, std::uint32_t ttl, const net::IpAddress& address);
   static Record pointer(Type type, Name name, std::uint32_t ttl, const Name& target);  ///< CNAME, NS, PTR
-  static Record srv(Name name, std::uint32_t ttl, std::uint16_t priority, std::uint16_t weight, std::uint16_t port, const Name& target);
+  static Record srv(Name name, std::uint32_t ttl, std::uint16_t priority, std::uint16_t weight, std::uint16_t port,
+                    const Name& target);
   static Record txt(Name name, std::uint32_t ttl, std::string_view text);
   static Record soa(Name name, std::uint32_t ttl, const Name& server, const Name& contact, std::uint32_t serial);
   bool operator==(const Record&) const = default;
@@ -91,8 +111,8 @@ struct Answer {
   std::vector<Record> answers, authority, additional;
 };
 
-/// The message for `query`, at most `limit` bytes: records that do not fit are left out and TC is set (additional ones are
-/// left out silently). The question is repeated byte for byte.
+/// The message for `query`, at most `limit` bytes: records that do not fit are left out and TC is set (additional ones
+/// are left out silently). The question is repeated byte for byte.
 [[nodiscard]] std::string write_answer(const Query& query, const Answer& answer, std::size_t limit);
 /// FORMERR for a message whose question could not be read.
 [[nodiscard]] std::string write_format_error(std::uint16_t id);
@@ -110,8 +130,8 @@ struct ResponseInfo {
   Name name;
   std::uint16_t type = 0, klass = 0;
   std::size_t question_end = 0;
-  std::uint32_t min_ttl = 0;               ///< of all records but OPT; of a negative answer also the SOA's minimum
-  std::vector<std::size_t> ttl_offsets;    ///< where the records' TTLs stand
+  std::uint32_t min_ttl = 0;             ///< of all records but OPT; of a negative answer also the SOA's minimum
+  std::vector<std::size_t> ttl_offsets;  ///< where the records' TTLs stand
 };
 /// nullopt for anything that is not a well-formed response with one question.
 [[nodiscard]] std::optional<ResponseInfo> parse_response(std::string_view bytes);

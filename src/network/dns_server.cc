@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -5,7 +6,6 @@
 #include <boost/asio/read.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
-#include <algorithm>
 #include <fstream>
 #include <sstream>
 #include <utility>
@@ -50,14 +50,21 @@ Task<void> answer_health(http::Exchange& exchange, const char* path, bool good) 
   (void)sent;  // the prober went away: nothing to do
 }
 
-std::string failure(const Query& query, Rcode rcode) { return write_answer(query, {rcode, false, {}, {}, {}}, kPlainUdpSize); }
+std::string failure(const Query& query, Rcode rcode) {
+  return write_answer(query, {rcode, false, {}, {}, {}}, kPlainUdpSize);
+}
 
 class ApiDnsServer final : public DnsServer {
  public:
-  ApiDnsServer(DnsOptions options, client::Client& client, Clock& clock, const Executor& executor, std::vector<Upstream> upstreams)
-      : options_(std::move(options)), informers_(client, executor, clock),
+  ApiDnsServer(DnsOptions options, client::Client& client, Clock& clock, const Executor& executor,
+               std::vector<Upstream> upstreams)
+      : options_(std::move(options)),
+        informers_(client, executor, clock),
         zone_(options_.domain, static_cast<std::uint32_t>(std::chrono::system_clock::to_time_t(clock.now()))),
-        forwarder_(std::move(upstreams), clock), socket_(executor), acceptor_(executor), tasks_(executor) {
+        forwarder_(std::move(upstreams), clock),
+        socket_(executor),
+        acceptor_(executor),
+        tasks_(executor) {
     follow_api();
   }
 
@@ -116,17 +123,19 @@ class ApiDnsServer final : public DnsServer {
 void ApiDnsServer::follow_api() {
   // The informers live and die with this object, so their handlers may refer to it.
   auto service = [this](const ObjectPtr& now) { zone_.set_service(view_service(*now)); };
-  informers_.informer("services").add_handler({.added = service,
-                                               .updated = [service](const ObjectPtr&, const ObjectPtr& now) { service(now); },
-                                               .deleted = [this](const ObjectPtr& last) { zone_.remove_service(last->key()); }});
+  informers_.informer("services")
+      .add_handler({.added = service,
+                    .updated = [service](const ObjectPtr&, const ObjectPtr& now) { service(now); },
+                    .deleted = [this](const ObjectPtr& last) { zone_.remove_service(last->key()); }});
   auto slice = [this](const ObjectPtr& now) { zone_.set_slice(now->key(), view_slice(*now)); };
   informers_.informer("endpointslices.discovery.k8s.io")
       .add_handler({.added = slice,
                     .updated = [slice](const ObjectPtr&, const ObjectPtr& now) { slice(now); },
                     .deleted = [this](const ObjectPtr& last) { zone_.remove_slice(last->key()); }});
-  informers_.informer("namespaces").add_handler({.added = [this](const ObjectPtr& now) { zone_.set_namespace(now->name()); },
-                                                 .updated = nullptr,
-                                                 .deleted = [this](const ObjectPtr& last) { zone_.remove_namespace(last->name()); }});
+  informers_.informer("namespaces")
+      .add_handler({.added = [this](const ObjectPtr& now) { zone_.set_namespace(now->name()); },
+                    .updated = nullptr,
+                    .deleted = [this](const ObjectPtr& last) { zone_.remove_namespace(last->name()); }});
 }
 
 Status ApiDnsServer::listen() {
@@ -143,8 +152,11 @@ Status ApiDnsServer::listen() {
   if (!error) socket_.open(datagram.protocol(), error);
   if (!error) socket_.bind(datagram, error);
   if (error) {
-    Code code = error == asio::error::address_in_use ? Code::kAlreadyExists : error == asio::error::access_denied ? Code::kForbidden : Code::kIo;
-    return fail(code, "dns: listening on " + options_.listen_address + " port " + std::to_string(options_.port) + ": " + error.message());
+    Code code = error == asio::error::address_in_use  ? Code::kAlreadyExists
+                : error == asio::error::access_denied ? Code::kForbidden
+                                                      : Code::kIo;
+    return fail(code, "dns: listening on " + options_.listen_address + " port " + std::to_string(options_.port) + ": " +
+                          error.message());
   }
   auto probe = [&](std::uint16_t port, http::Handler handler) -> Result<std::unique_ptr<http::Server>> {
     http::ServerOptions server;
@@ -154,16 +166,19 @@ Status ApiDnsServer::listen() {
     return http::Server::listen(std::move(server), {tasks_.executor()}, std::move(handler));
   };
   if (options_.health_port != 0) {
-    BRUME_TRY(health_, probe(options_.health_port, [](http::Exchange& e) { return answer_health(e, "/health", true); }));
+    BRUME_TRY(health_,
+              probe(options_.health_port, [](http::Exchange& e) { return answer_health(e, "/health", true); }));
   }
   if (options_.ready_port != 0) {
-    BRUME_TRY(readiness_, probe(options_.ready_port, [this](http::Exchange& e) { return answer_health(e, "/ready", ready_); }));
+    BRUME_TRY(readiness_,
+              probe(options_.ready_port, [this](http::Exchange& e) { return answer_health(e, "/ready", ready_); }));
   }
   return {};
 }
 
 void ApiDnsServer::note(const Query& query, const char* how) const {
-  if (options_.log_queries) log::info("dns query", {{"name", query.name.str()}, {"type", std::to_string(query.type)}, {"answered", how}});
+  if (options_.log_queries)
+    log::info("dns query", {{"name", query.name.str()}, {"type", std::to_string(query.type)}, {"answered", how}});
 }
 
 /// nullopt: not ours, forward it.
@@ -187,7 +202,8 @@ Task<std::string> ApiDnsServer::answer_forwarded(Query query, std::optional<Answ
   std::size_t limit = is_tcp ? kMaxMessage : query.udp_size;
   if (!answer.has_value()) {
     auto response = co_await forwarder_.ask(query, is_tcp, skip_own());
-    if (!response.has_value()) log::debug("dns: forwarding failed", {{"name", query.name.str()}, {"error", response.error().message}});
+    if (!response.has_value())
+      log::debug("dns: forwarding failed", {{"name", query.name.str()}, {"error", response.error().message}});
     co_return response.has_value() ? std::move(*response) : failure(query, Rcode::kServFail);
   }
   for (int i = 0; i < kMostAliases; ++i) {
@@ -222,7 +238,8 @@ Task<void> ApiDnsServer::serve_udp() {
     std::string reply;
     if (!query.has_value()) {
       if (query.error().code == Code::kForbidden) continue;
-      reply = write_format_error(static_cast<std::uint16_t>((static_cast<unsigned char>(buffer[0]) << 8) | static_cast<unsigned char>(buffer[1])));
+      reply = write_format_error(static_cast<std::uint16_t>((static_cast<unsigned char>(buffer[0]) << 8) |
+                                                            static_cast<unsigned char>(buffer[1])));
     } else {
       auto answer = answer_at_once(*query);
       if (!answer.has_value() || open_alias(*query, answer) != nullptr) {
@@ -294,7 +311,8 @@ Task<std::string> ApiDnsServer::answer_message(std::string bytes) {
   auto query = parse_query(bytes);
   if (!query.has_value()) {
     if (query.error().code == Code::kForbidden) co_return std::string();
-    co_return write_format_error(static_cast<std::uint16_t>((static_cast<unsigned char>(bytes[0]) << 8) | static_cast<unsigned char>(bytes[1])));
+    co_return write_format_error(
+        static_cast<std::uint16_t>((static_cast<unsigned char>(bytes[0]) << 8) | static_cast<unsigned char>(bytes[1])));
   }
   auto answer = answer_at_once(*query);
   bool forward = !answer.has_value() || open_alias(*query, answer) != nullptr;
@@ -323,7 +341,8 @@ Result<std::vector<Upstream>> upstreams_of(const DnsOptions& options) {
     if (self) log::warn("dns: not forwarding to myself", {{"server", upstream.address.str()}});
     return self;
   });
-  if (upstreams.empty()) log::warn("dns: no name server to forward to; only names of the cluster resolve", {{"file", options.resolv_conf}});
+  if (upstreams.empty())
+    log::warn("dns: no name server to forward to; only names of the cluster resolve", {{"file", options.resolv_conf}});
   return upstreams;
 }
 

@@ -9,8 +9,8 @@
 namespace brume::network::dns {
 namespace {
 
-constexpr std::uint32_t kTtl = 30;                  // as kubeadm configures CoreDNS
-constexpr const char* kSpecification = "1.1.0";     // of the Kubernetes DNS-based service discovery
+constexpr std::uint32_t kTtl = 30;               // as kubeadm configures CoreDNS
+constexpr const char* kSpecification = "1.1.0";  // of the Kubernetes DNS-based service discovery
 constexpr const char* kDnsService = "kube-system/kube-dns";
 
 bool is(std::uint16_t type, Type wanted) { return type == std::to_underlying(wanted); }
@@ -128,7 +128,8 @@ Answer ClusterZone::resolve_in_zone(const Query& query, const Labels& labels) co
   if (kind == "dns" && n == 1) return no_data();
   if (kind == "dns" && n == 2 && labels[0] == "ns") {
     auto service = services_.find(kDnsService);
-    return address_answer(query, service == services_.end() ? std::vector<net::IpAddress>() : service->second.cluster_ips);
+    return address_answer(query,
+                          service == services_.end() ? std::vector<net::IpAddress>() : service->second.cluster_ips);
   }
   if (kind != "svc" && kind != "pod") return no_such_name();
   if (n == 1) return no_data();
@@ -152,7 +153,8 @@ Answer ClusterZone::apex(const Query& query) const {
   if (!is(query.type, Type::kNs)) return no_data();
   Answer answer{Rcode::kNoError, true, {Record::pointer(Type::kNs, query.name, kTtl, below("ns.dns"))}, {}, {}};
   if (auto service = services_.find(kDnsService); service != services_.end()) {
-    for (const auto& ip : service->second.cluster_ips) answer.additional.push_back(Record::address(below("ns.dns"), kTtl, ip));
+    for (const auto& ip : service->second.cluster_ips)
+      answer.additional.push_back(Record::address(below("ns.dns"), kTtl, ip));
   }
   return answer;
 }
@@ -160,12 +162,14 @@ Answer ClusterZone::apex(const Query& query) const {
 Answer ClusterZone::address_answer(const Query& query, const std::vector<net::IpAddress>& addresses) const {
   Answer answer{Rcode::kNoError, true, {}, {}, {}};
   for (const auto& address : addresses) {
-    if (is(query.type, address.is_v6() ? Type::kAaaa : Type::kA)) answer.answers.push_back(Record::address(query.name, kTtl, address));
+    if (is(query.type, address.is_v6() ? Type::kAaaa : Type::kA))
+      answer.answers.push_back(Record::address(query.name, kTtl, address));
   }
   if (answer.answers.empty()) return no_data();
   // Clients take the first one: everybody must not take the same.
   std::size_t first = random_u64() % answer.answers.size();
-  std::rotate(answer.answers.begin(), answer.answers.begin() + static_cast<std::ptrdiff_t>(first), answer.answers.end());
+  std::rotate(answer.answers.begin(), answer.answers.begin() + static_cast<std::ptrdiff_t>(first),
+              answer.answers.end());
   return answer;
 }
 
@@ -186,7 +190,8 @@ std::vector<ClusterZone::Target> ClusterZone::targets_of(const std::string& key,
   return targets;
 }
 
-Answer ClusterZone::resolve_service(const Query& query, const std::string& key, std::string_view endpoint, const PortView* wanted) const {
+Answer ClusterZone::resolve_service(const Query& query, const std::string& key, std::string_view endpoint,
+                                    const PortView* wanted) const {
   auto found = services_.find(key);
   if (found == services_.end()) return no_such_name();
   const ServiceView& service = found->second;
@@ -203,7 +208,9 @@ Answer ClusterZone::resolve_service(const Query& query, const std::string& key, 
     if (targets.empty()) return no_such_name();  // the specification wants NXDOMAIN where nobody is ready
   }
   if (wanted != nullptr) {
-    const auto matches = [&](const PortView& p) { return p.name == wanted->name && p.protocol_name == wanted->protocol_name; };
+    const auto matches = [&](const PortView& p) {
+      return p.name == wanted->name && p.protocol_name == wanted->protocol_name;
+    };
     bool any = std::any_of(service.ports.begin(), service.ports.end(), matches);
     for (const auto& t : targets) any = any || std::any_of(t.ports->begin(), t.ports->end(), matches);
     if (!any) return no_such_name();

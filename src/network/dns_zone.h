@@ -27,8 +27,8 @@ class ClusterZone {
   void set_namespace(const std::string& name) { namespaces_.insert(name), ++serial_; }
   void remove_namespace(const std::string& name) { namespaces_.erase(name), ++serial_; }
 
-  /// The answer, or nullopt for a name that is none of the cluster's: forward it. A CNAME to a name outside the zone comes
-  /// without what it leads to.
+  /// The answer, or nullopt for a name that is none of the cluster's: forward it. A CNAME to a name outside the zone
+  /// comes without what it leads to.
   [[nodiscard]] std::optional<Answer> resolve(const Query& query) const;
 
   /// Whether this is some Service's address: asking there could come back to us.
@@ -43,11 +43,13 @@ class ClusterZone {
   };
 
   Answer resolve_in_zone(const Query& query, const Labels& labels) const;
-  Answer resolve_service(const Query& query, const std::string& key, std::string_view endpoint, const PortView* wanted) const;
+  Answer resolve_service(const Query& query, const std::string& key, std::string_view endpoint,
+                         const PortView* wanted) const;
   Answer resolve_pod(const Query& query, std::string_view ns, std::string_view dashed) const;
   std::optional<Answer> resolve_reverse(const Query& query, const Name& lower) const;
   Answer address_answer(const Query& query, const std::vector<net::IpAddress>& addresses) const;
-  Answer srv_answer(const Query& query, const ServiceView& service, const std::vector<Target>& targets, const PortView* wanted) const;
+  Answer srv_answer(const Query& query, const ServiceView& service, const std::vector<Target>& targets,
+                    const PortView* wanted) const;
   Answer apex(const Query& query) const;
   Answer no_data() const;
   Answer no_such_name() const;
@@ -58,8 +60,8 @@ class ClusterZone {
   std::string domain_;
   Name zone_;
   std::uint32_t serial_;
-  std::map<std::string, ServiceView> services_;                       ///< by ns/name
-  std::map<std::string, SliceView> slices_;                           ///< by ns/name of the slice
+  std::map<std::string, ServiceView> services_;  ///< by ns/name
+  std::map<std::string, SliceView> slices_;      ///< by ns/name of the slice
   std::map<std::string, std::set<std::string>> slices_of_service_;
   std::map<net::IpAddress, std::set<std::string>> services_by_ip_;
   std::map<net::IpAddress, std::set<std::string>> slices_by_ip_;

@@ -60,7 +60,8 @@ std::string mac_of(const net::IpAddress& address) {
 Status write_sysctl(const std::string& name, std::string_view value) {
   std::string path = "/proc/sys/net/" + name;
   OwnedFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (file.get() < 0 || ::write(file.get(), value.data(), value.size()) < 0) return fail_errno(errno, "setting " + path);
+  if (file.get() < 0 || ::write(file.get(), value.data(), value.size()) < 0)
+    return fail_errno(errno, "setting " + path);
   return {};
 }
 
@@ -69,7 +70,10 @@ const FamilyTraits& traits_of(const net::Cidr& block) { return block.address.is_
 class KernelPodLinks final : public PodLinks {
  public:
   KernelPodLinks(PodLinksOptions options, AddressPool pool, Socket routes, Socket filter)
-      : options_(std::move(options)), pool_(std::move(pool)), routes_(std::move(routes)), filter_(std::move(filter)),
+      : options_(std::move(options)),
+        pool_(std::move(pool)),
+        routes_(std::move(routes)),
+        filter_(std::move(filter)),
         rules_(traits_of(options_.pod_cidr).family, kPodTable) {}
 
   Status prepare();
@@ -128,8 +132,8 @@ Status KernelPodLinks::prepare() {
   bool v4 = options_.pod_cidr.address.is_v4();
   BRUME_CHECK(write_sysctl(v4 ? "ipv4/ip_forward" : "ipv6/conf/all/forwarding", "1"));
   if (v4) {
-    // What the node routes between pods goes out where it came in. Telling the pods of a shorter way would lead them past
-    // the rules. A link redirects if either its own switch or "all" is on: other links keep their own.
+    // What the node routes between pods goes out where it came in. Telling the pods of a shorter way would lead them
+    // past the rules. A link redirects if either its own switch or "all" is on: other links keep their own.
     BRUME_CHECK(write_sysctl("ipv4/conf/" + options_.bridge + "/send_redirects", "0"));
     BRUME_CHECK(write_sysctl("ipv4/conf/all/send_redirects", "0"));
   }
@@ -207,8 +211,8 @@ Status KernelPodLinks::configure_host_end(const std::string& host_end, const net
 }
 
 Status KernelPodLinks::configure_pod_end(Socket& pod, int index, const net::IpAddress& address) {
-  // A prefix of full length: a pod has no neighbours, so that all its packets pass the node's rules, those to pods beside
-  // it too, and answers find their way back through the translation that the question went through.
+  // A prefix of full length: a pod has no neighbours, so that all its packets pass the node's rules, those to pods
+  // beside it too, and answers find their way back through the translation that the question went through.
   net::IpAddress gateway = pool_.gateway();
   bool v6 = address.is_v6();
   Messages setup;
@@ -274,7 +278,8 @@ Result<std::unique_ptr<PodLinks>> PodLinks::start(PodLinksOptions options) {
   BRUME_TRY(AddressPool pool, AddressPool::open(options.state_dir + "/ips", options.pod_cidr));
   BRUME_TRY(Socket routes, Socket::open(NETLINK_ROUTE));
   BRUME_TRY(Socket filter, Socket::open(NETLINK_NETFILTER));
-  auto links = std::make_unique<KernelPodLinks>(std::move(options), std::move(pool), std::move(routes), std::move(filter));
+  auto links =
+      std::make_unique<KernelPodLinks>(std::move(options), std::move(pool), std::move(routes), std::move(filter));
   BRUME_CHECK(links->prepare());
   return links;
 }
@@ -290,7 +295,8 @@ Status PodLinks::cleanup(const PodLinksOptions& options) {
   BRUME_TRY(auto bridge, netlink::find_link(routes, options.bridge));
   BRUME_TRY(auto links, netlink::list_links(routes));
   for (const auto& link : links) {
-    bool ours = bridge.has_value() && link.master == bridge->index && link.kind == "veth" && link.name.starts_with(kHostPrefix);
+    bool ours =
+        bridge.has_value() && link.master == bridge->index && link.kind == "veth" && link.name.starts_with(kHostPrefix);
     if (ours) netlink::delete_link(unlink, link.name, true);
   }
   netlink::delete_link(unlink, options.bridge, true);  // its addresses, routes and neighbours go with it

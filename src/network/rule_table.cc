@@ -144,7 +144,8 @@ Status RuleTable::apply(netlink::Socket& socket, FragmentChanges changes) {
     remember(std::move(changes));
     return {};
   }
-  log::warn("nf_tables refused a change; replacing the whole table", {{"table", name_}, {"error", status.error().message}});
+  log::warn("nf_tables refused a change; replacing the whole table",
+            {{"table", name_}, {"error", status.error().message}});
   std::map<std::string, Fragment> all = fragments_;
   for (auto& [owner, wanted] : changes) {
     if (wanted.has_value()) {

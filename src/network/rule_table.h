@@ -1,5 +1,5 @@
-// RuleTable: one nf_tables table described by what should be in it. Each owner (a service, a pod) contributes a Fragment;
-// a change of fragments becomes one transaction that touches nothing else.
+// RuleTable: one nf_tables table described by what should be in it. Each owner (a service, a pod) contributes a
+// Fragment; a change of fragments becomes one transaction that touches nothing else.
 #pragma once
 
 #include <map>

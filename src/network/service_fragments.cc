@@ -53,7 +53,8 @@ ChainSpec lookup_chain(const FamilyTraits& f) {
   load_port(by_address, f.address_registers).verdict_map(kServiceIps, 0);
   Rule not_local;
   not_local.fib_address_type(true, 0).compare_u32(0, RTN_LOCAL, false).verdict(kReturn);
-  // Node ports are not served on loopback: that needs route_localnet, which opens the node's loopback to its neighbours.
+  // Node ports are not served on loopback: that needs route_localnet, which opens the node's loopback to its
+  // neighbours.
   Rule loopback;
   load_destination(loopback, f, 0);
   in_block(loopback, *net::Cidr::parse(f.family == nft::Family::kIpv4 ? "127.0.0.0/8" : "::1/128"), 0).verdict(kReturn);
@@ -73,7 +74,8 @@ ChainSpec reject_chain(const FamilyTraits& f) {
   return chain;
 }
 
-/// After translation nothing is addressed to a service any more, unless there is no such service or it has no endpoints.
+/// After translation nothing is addressed to a service any more, unless there is no such service or it has no
+/// endpoints.
 void refuse_service_addresses(const FamilyTraits& f, const ServiceRulesOptions& options, ChainSpec& chain) {
   for (const auto& block : options.service_cidrs) {
     if (block.address.octets().size() != f.layout.length) continue;
@@ -117,7 +119,8 @@ nft::Set affinity_map(const FamilyTraits& f, const std::string& service, std::ch
 /// Builds the fragment of one port.
 class Builder {
  public:
-  Builder(const FamilyTraits& family, const ServiceRulesOptions& options, const std::string& name, const ServicePort& service)
+  Builder(const FamilyTraits& family, const ServiceRulesOptions& options, const std::string& name,
+          const ServicePort& service)
       : f_(family), options_(options), name_(name), service_(service) {
     for (const auto& endpoint : service.endpoints) {
       if (endpoint.address.octets().size() == f_.layout.length) all_.push_back(endpoint);
@@ -139,7 +142,7 @@ class Builder {
       if (service_.internal_local && !local_.empty()) local_chain("internal");
       if (external) external_chain();
     }
-    Verdict internal = all_.empty()              ? go_to(kReject)
+    Verdict internal = all_.empty()               ? go_to(kReject)
                        : !service_.internal_local ? go_to("cluster/" + name_)
                        : local_.empty()           ? kDropped
                                                   : go_to("internal/" + name_);

@@ -35,7 +35,8 @@ std::vector<ServiceEndpoint> endpoints_of(const PortView& port, const std::vecto
 ServicePorts service_ports(const ServiceView& service, const std::vector<const SliceView*>& slices,
                            const ServiceProxyOptions& options) {
   ServicePorts ports;
-  if (service.headless || service.foreign_proxy || !service.external_name.empty() || service.cluster_ips.empty()) return ports;
+  if (service.headless || service.foreign_proxy || !service.external_name.empty() || service.cluster_ips.empty())
+    return ports;
   for (const auto& port : service.ports) {
     if (port.protocol == 0 || port.port == 0) continue;
     ServicePort rule;

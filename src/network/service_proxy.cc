@@ -22,9 +22,13 @@ constexpr auto kRetryTime = std::chrono::seconds(1);
 class InformedServiceProxy final : public ServiceProxy {
  public:
   InformedServiceProxy(ServiceProxyOptions options, client::InformerFactory& informers, ServiceRules rules)
-      : options_(std::move(options)), services_(informers.informer("services")),
-        slices_(informers.informer("endpointslices.discovery.k8s.io")), rules_(std::move(rules)),
-        tasks_(informers.executor()), changed_(std::make_shared<Changes>(informers.executor())), clock_(informers.clock()) {
+      : options_(std::move(options)),
+        services_(informers.informer("services")),
+        slices_(informers.informer("endpointslices.discovery.k8s.io")),
+        rules_(std::move(rules)),
+        tasks_(informers.executor()),
+        changed_(std::make_shared<Changes>(informers.executor())),
+        clock_(informers.clock()) {
     slices_.add_index(kByService, [](const api::Object& slice, std::vector<std::string>& values) {
       if (std::string service = service_of_slice(slice); !service.empty()) values.push_back(std::move(service));
     });
@@ -87,7 +91,8 @@ class InformedServiceProxy final : public ServiceProxy {
     changed_->keys.clear();
     ServicePorts all;
     services_.each([&](const ObjectPtr& service) { all.merge(wanted(service->key())); });
-    Status status = co_await run_blocking([this, all = std::move(all)]() mutable { return rules_.start(std::move(all)); });
+    Status status =
+        co_await run_blocking([this, all = std::move(all)]() mutable { return rules_.start(std::move(all)); });
     if (!status.has_value()) log::error("service rules could not be put in place", {{"error", status.error().message}});
     co_return status.has_value();
   }
@@ -95,7 +100,8 @@ class InformedServiceProxy final : public ServiceProxy {
   Task<bool> apply_changes() {
     auto changes = changes_of(std::exchange(changed_->keys, {}));
     if (changes.empty()) co_return true;
-    Status status = co_await run_blocking([this, changes = std::move(changes)]() mutable { return rules_.apply(std::move(changes)); });
+    Status status = co_await run_blocking(
+        [this, changes = std::move(changes)]() mutable { return rules_.apply(std::move(changes)); });
     if (!status.has_value()) log::error("service rules could not be changed", {{"error", status.error().message}});
     co_return status.has_value();
   }
@@ -129,7 +135,8 @@ class InformedServiceProxy final : public ServiceProxy {
 
 }  // namespace
 
-Result<std::unique_ptr<ServiceProxy>> ServiceProxy::create(ServiceProxyOptions options, client::InformerFactory& informers) {
+Result<std::unique_ptr<ServiceProxy>> ServiceProxy::create(ServiceProxyOptions options,
+                                                           client::InformerFactory& informers) {
   BRUME_TRY(ServiceRules rules, ServiceRules::open({options.cluster_cidr, options.service_cidrs}));
   return std::make_unique<InformedServiceProxy>(std::move(options), informers, std::move(rules));
 }

@@ -40,21 +40,24 @@ bool lost_endpoint(const ServicePort& before, const ServicePort& after) {
                      [&](const auto& e) { return !has_endpoint(after, e.address, e.port); });
 }
 
-/// Clients that remember an endpoint that is gone get a new one at once: their rule ignores it, but only a deleted entry
-/// can be filled anew.
-Status forget_clients(netlink::Socket& socket, const RuleTable& table, const std::string& name, const ServicePort& service) {
+/// Clients that remember an endpoint that is gone get a new one at once: their rule ignores it, but only a deleted
+/// entry can be filled anew.
+Status forget_clients(netlink::Socket& socket, const RuleTable& table, const std::string& name,
+                      const ServicePort& service) {
   std::string map = affinity_map_name(name);
   std::vector<std::string> stale;
-  BRUME_CHECK(nft::each_element(socket, table.family(), table.name(), map, [&](std::string_view key, std::string_view value) {
-    bool known = std::any_of(service.endpoints.begin(), service.endpoints.end(), [&](const auto& e) {
-      return std::string(e.address.octets()) + port_key(e.port) == value;
-    });
-    if (!known) stale.emplace_back(key);
-  }));
+  BRUME_CHECK(
+      nft::each_element(socket, table.family(), table.name(), map, [&](std::string_view key, std::string_view value) {
+        bool known = std::any_of(service.endpoints.begin(), service.endpoints.end(), [&](const auto& e) {
+          return std::string(e.address.octets()) + port_key(e.port) == value;
+        });
+        if (!known) stale.emplace_back(key);
+      }));
   for (const auto& key : stale) {
     nft::Batch batch(table.family(), table.name());  // one each: an entry may expire meanwhile, which is as good
     batch.delete_element(map, key);
-    if (auto deleted = batch.commit(socket); !deleted.has_value() && deleted.error().code != Code::kNotFound) return deleted;
+    if (auto deleted = batch.commit(socket); !deleted.has_value() && deleted.error().code != Code::kNotFound)
+      return deleted;
   }
   return {};
 }
@@ -71,7 +74,8 @@ Result<ServiceRules> ServiceRules::open(ServiceRulesOptions options) {
 Status ServiceRules::start(ServicePorts services) {
   std::map<std::string, Fragment> fragments;
   fragments.emplace(kBase, service_base_rules(kIpv4, options_));
-  for (const auto& [name, service] : services) fragments.emplace(owner_of(name), service_rules(kIpv4, options_, name, service));
+  for (const auto& [name, service] : services)
+    fragments.emplace(owner_of(name), service_rules(kIpv4, options_, name, service));
   BRUME_CHECK(table_.replace(socket_, std::move(fragments)));
   services_ = std::move(services);
   forget_stale({}, services_);
@@ -118,7 +122,8 @@ void ServiceRules::forget_stale(const ServicePorts& before, const ServicePorts& 
     if (!lost) continue;
     // TCP clients notice by themselves; a UDP client that goes on sending would be sent to the old address for ever.
     if (service.protocol == IPPROTO_UDP) datagrams.push_back(&service);
-    if (service.affinity.count() == 0 || service.endpoints.empty() || !services_.contains(name) || old == before.end()) continue;
+    if (service.affinity.count() == 0 || service.endpoints.empty() || !services_.contains(name) || old == before.end())
+      continue;
     if (auto done = forget_clients(socket_, table_, name, service); !done.has_value()) {
       log::warn("clients may stay without affinity", {{"service", name}, {"error", done.error().message}});
     }

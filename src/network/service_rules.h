@@ -26,7 +26,7 @@ struct ServiceEndpoint {
 struct ServicePort {
   std::uint8_t protocol = 0;  ///< IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP
   std::uint16_t port = 0;
-  std::uint16_t node_port = 0;               ///< 0: none
+  std::uint16_t node_port = 0;  ///< 0: none
   std::vector<net::IpAddress> cluster_ips;
   std::vector<net::IpAddress> external_ips;  ///< load balancers', and spec.externalIPs where those are allowed
   std::chrono::seconds affinity{0};          ///< ClientIP affinity's life; 0: no affinity
@@ -44,8 +44,8 @@ struct ServiceRulesOptions {
   std::vector<net::Cidr> service_cidrs;   ///< what no rule translates of these is refused
 };
 
-/// Rules stay in the kernel when this object goes: running connections and pods do not depend on brume. Not thread-safe;
-/// every call blocks for the kernel's work.
+/// Rules stay in the kernel when this object goes: running connections and pods do not depend on brume. Not
+/// thread-safe; every call blocks for the kernel's work.
 class ServiceRules {
  public:
   static Result<ServiceRules> open(ServiceRulesOptions options);

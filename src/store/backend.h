@@ -20,8 +20,8 @@ struct BackendState {
   bool clean = true;       ///< the last owner closed the store
 };
 
-/// Calls come from the commit loop's thread only. A failed call leaves the backend as before the transaction began, once
-/// rollback() was called.
+/// Calls come from the commit loop's thread only. A failed call leaves the backend as before the transaction began,
+/// once rollback() was called.
 class Backend {
  public:
   virtual ~Backend() = default;

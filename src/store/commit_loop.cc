@@ -108,7 +108,8 @@ class CommitLoop final : public Store {
   std::map<std::string, Entry> volatile_;
   /// Volatile entries as they were before this batch, for its rollback; nullopt: there was none.
   std::map<std::string, std::optional<Entry>> volatile_undo_;
-  Revision unexamined_ = kCompactSlack;  ///< writes since compaction was last thought of; the first write after a start does
+  Revision unexamined_ =
+      kCompactSlack;  ///< writes since compaction was last thought of; the first write after a start does
 
   std::mutex sinks_mutex_;  ///< held when compacted_ grows, so that a watch that was let in keeps its history
   std::list<Subscriber> subscribers_;
@@ -269,7 +270,8 @@ Task<Result<Range>> CommitLoop::range(std::string prefix, std::string from, std:
             merged.entries.push_back(std::move(entry));
           }
         }
-        for (; !answer->more && it != volatile_.end() && in_range(it->first); ++it) merged.entries.push_back(it->second);
+        for (; !answer->more && it != volatile_.end() && in_range(it->first); ++it)
+          merged.entries.push_back(it->second);
         merged.more = answer->more;
         if (limit != 0 && merged.entries.size() > limit) {
           merged.entries.resize(limit);
@@ -320,8 +322,9 @@ Result<Event> CommitLoop::apply(const Write& write, Revision revision) {
   }
   const bool was_volatile = volatile_.contains(write.key);
   // A key lives in one place: durable until it is deleted, or volatile until a durable write takes it over.
-  const bool is_volatile = was_volatile ? write.durability == Durability::kVolatile || write.kind == Write::Kind::kDelete
-                                        : write.durability == Durability::kVolatile && !current;
+  const bool is_volatile = was_volatile
+                               ? write.durability == Durability::kVolatile || write.kind == Write::Kind::kDelete
+                               : write.durability == Durability::kVolatile && !current;
   if (was_volatile || is_volatile) {
     const auto it = volatile_.find(write.key);
     volatile_undo_.try_emplace(write.key, it == volatile_.end() ? std::optional<Entry>() : it->second);
@@ -522,7 +525,8 @@ Status CommitLoop::compact_now(Revision upto) {
 // History is measured in events, not in revision numbers: an unclean start jumps over a million of those, and must not
 // cost every client its place.
 void CommitLoop::maybe_compact() {
-  if (unexamined_ < kCompactSlack || state_.revision - state_.compacted < options_.keep_revisions + kCompactSlack) return;
+  if (unexamined_ < kCompactSlack || state_.revision - state_.compacted < options_.keep_revisions + kCompactSlack)
+    return;
   unexamined_ = 0;
   const auto oldest = backend_->nth_newest(options_.keep_revisions);
   const auto done = oldest ? compact_now(*oldest) : Status(fail(oldest.error()));

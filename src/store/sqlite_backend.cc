@@ -26,9 +26,11 @@ constexpr const char* kSchema =
     "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS history(revision INTEGER PRIMARY KEY, key TEXT NOT NULL, deleted INTEGER NOT NULL,"
     " create_revision INTEGER NOT NULL, previous_revision INTEGER NOT NULL, value BLOB NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS live(key TEXT PRIMARY KEY, create_revision INTEGER NOT NULL, mod_revision INTEGER NOT NULL)"
+    "CREATE TABLE IF NOT EXISTS live(key TEXT PRIMARY KEY, create_revision INTEGER NOT NULL, mod_revision INTEGER NOT "
+    "NULL)"
     " WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS volatile(key TEXT PRIMARY KEY, create_revision INTEGER NOT NULL, mod_revision INTEGER NOT"
+    "CREATE TABLE IF NOT EXISTS volatile(key TEXT PRIMARY KEY, create_revision INTEGER NOT NULL, mod_revision INTEGER "
+    "NOT"
     " NULL, value BLOB NOT NULL) WITHOUT ROWID;";
 
 /// A prepared statement; reset when its user is done (Use).
@@ -73,7 +75,8 @@ class Use {
   std::int64_t integer(int column) { return sqlite3_column_int64(stmt_, column); }
   std::string text(int column) {
     const auto* data = static_cast<const char*>(sqlite3_column_blob(stmt_, column));
-    return data == nullptr ? std::string() : std::string(data, static_cast<std::size_t>(sqlite3_column_bytes(stmt_, column)));
+    return data == nullptr ? std::string()
+                           : std::string(data, static_cast<std::size_t>(sqlite3_column_bytes(stmt_, column)));
   }
   Bytes bytes(int column) { return std::make_shared<const std::string>(text(column)); }
 
@@ -128,25 +131,24 @@ SqliteBackend::~SqliteBackend() { (void)close(); }
 Error SqliteBackend::error(int code) const {
   const std::string detail = sqlite3_errmsg(db_);
   switch (code & 0xff) {
-    case SQLITE_FULL:
-      return {Code::kIo, "disk full: free space on the file system of " + path_ + " (" + detail + ")"};
+    case SQLITE_FULL: return {Code::kIo, "disk full: free space on the file system of " + path_ + " (" + detail + ")"};
     case SQLITE_READONLY:
-      return {Code::kIo, "read-only: " + path_ + " cannot be written; remount its file system or mend its permissions (" +
-                             detail + ")"};
+      return {Code::kIo, "read-only: " + path_ +
+                             " cannot be written; remount its file system or mend its permissions (" + detail + ")"};
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return {Code::kCorrupt, "corrupt: " + path_ + " is not a sound database; restore it from a backup, or move it away to "
-                                  "start empty (" + detail + ")"};
+      return {Code::kCorrupt, "corrupt: " + path_ +
+                                  " is not a sound database; restore it from a backup, or move it away to "
+                                  "start empty (" +
+                                  detail + ")"};
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return {Code::kConflict, "locked: another process uses " + path_ + "; stop the other brume, or give --data-dir"};
-    case SQLITE_CANTOPEN:
-      return {Code::kIo, "cannot open " + path_ + " (" + detail + ")"};
+    case SQLITE_CANTOPEN: return {Code::kIo, "cannot open " + path_ + " (" + detail + ")"};
     case SQLITE_IOERR:
-      return {Code::kIo, "input/output error on " + path_ + ": " +
-                             std::strerror(sqlite3_system_errno(db_)) + " (" + detail + ")"};
-    default:
-      return {Code::kIo, path_ + ": " + detail};
+      return {Code::kIo,
+              "input/output error on " + path_ + ": " + std::strerror(sqlite3_system_errno(db_)) + " (" + detail + ")"};
+    default: return {Code::kIo, path_ + ": " + detail};
   }
 }
 
@@ -164,9 +166,9 @@ Status SqliteBackend::run(const Statement& statement) {
 }
 
 Status SqliteBackend::open() {
-  const int code = sqlite3_open_v2(path_.c_str(), &db_,
-                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW,
-                                   nullptr);
+  const int code =
+      sqlite3_open_v2(path_.c_str(), &db_,
+                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, nullptr);
   if (code != SQLITE_OK) return fail(error(code));
   sqlite3_extended_result_codes(db_, 1);
   BRUME_CHECK(exec(kPragmas.data()));
@@ -184,8 +186,8 @@ Status SqliteBackend::check_format() {
   if (const int code = use.step(); code != SQLITE_ROW) return fail(error(code));
   const auto found = use.integer(0);
   if (found > kFormat) {
-    return fail(Code::kIo, path_ + " has format " + std::to_string(found) + ", written by a newer brume; this one knows " +
-                               std::to_string(kFormat));
+    return fail(Code::kIo, path_ + " has format " + std::to_string(found) +
+                               ", written by a newer brume; this one knows " + std::to_string(kFormat));
   }
   return found == kFormat ? Status() : exec("PRAGMA user_version=1");
 }
@@ -197,7 +199,8 @@ Status SqliteBackend::prepare_all() {
       {&rollback_, "ROLLBACK"},
       {&find_, "SELECT create_revision, mod_revision FROM live WHERE key=?1"},
       {&find_value_,
-       "SELECT l.create_revision, l.mod_revision, h.value FROM live l JOIN history h ON h.revision=l.mod_revision WHERE l.key=?1"},
+       "SELECT l.create_revision, l.mod_revision, h.value FROM live l JOIN history h ON h.revision=l.mod_revision "
+       "WHERE l.key=?1"},
       {&insert_history_, "INSERT INTO history VALUES(?1,?2,?3,?4,?5,?6)"},
       {&put_live_,
        "INSERT INTO live VALUES(?1,?2,?3) ON CONFLICT(key) DO UPDATE SET create_revision=excluded.create_revision,"
@@ -207,12 +210,15 @@ Status SqliteBackend::prepare_all() {
       {&put_meta_, "INSERT INTO meta VALUES(?1,?2) ON CONFLICT(name) DO UPDATE SET value=excluded.value"},
       {&get_meta_, "SELECT value FROM meta WHERE name=?1"},
       {&range_,
-       "SELECT l.key, l.create_revision, l.mod_revision, h.value FROM live l JOIN history h ON h.revision=l.mod_revision"
+       "SELECT l.key, l.create_revision, l.mod_revision, h.value FROM live l JOIN history h ON "
+       "h.revision=l.mod_revision"
        " WHERE l.key>=?1 AND (?2='' OR l.key<?2) ORDER BY l.key LIMIT ?3"},
       {&history_,
-       "SELECT revision, key, deleted, create_revision, previous_revision, value FROM history WHERE revision>?1 ORDER BY revision"},
+       "SELECT revision, key, deleted, create_revision, previous_revision, value FROM history WHERE revision>?1 ORDER "
+       "BY revision"},
       {&compact_,
-       "DELETE FROM history WHERE revision>?1 AND revision<=?2 AND NOT EXISTS(SELECT 1 FROM live WHERE live.key=history.key AND"
+       "DELETE FROM history WHERE revision>?1 AND revision<=?2 AND NOT EXISTS(SELECT 1 FROM live WHERE "
+       "live.key=history.key AND"
        " live.mod_revision=history.revision)"},
       {&max_revision_, "SELECT COALESCE(MAX(revision),0) FROM history"},
       {&nth_newest_, "SELECT revision FROM history ORDER BY revision DESC LIMIT 1 OFFSET ?1"},
@@ -248,8 +254,10 @@ Result<BackendState> SqliteBackend::load_state() {
 }
 
 Status SqliteBackend::save_state(const BackendState& state) {
-  const std::array<std::pair<std::string_view, std::int64_t>, 4> values{
-      {{"revision", state.revision}, {"ceiling", state.ceiling}, {"compacted", state.compacted}, {"clean", state.clean}}};
+  const std::array<std::pair<std::string_view, std::int64_t>, 4> values{{{"revision", state.revision},
+                                                                         {"ceiling", state.ceiling},
+                                                                         {"compacted", state.compacted},
+                                                                         {"clean", state.clean}}};
   for (const auto& [name, value] : values) {
     Use use(put_meta_);
     use.bind_text(name).bind(value);
@@ -318,8 +326,12 @@ Status SqliteBackend::history(const std::string& prefix, Revision after, const S
     const int code = use.step();
     if (code != SQLITE_ROW && code != SQLITE_DONE) return fail(error(code));
     if (code == SQLITE_ROW) {
-      Event event{use.integer(2) != 0 ? Write::Kind::kDelete : Write::Kind::kPut, use.text(1), nullptr, use.integer(0),
-                  use.integer(3), use.integer(4)};
+      Event event{use.integer(2) != 0 ? Write::Kind::kDelete : Write::Kind::kPut,
+                  use.text(1),
+                  nullptr,
+                  use.integer(0),
+                  use.integer(3),
+                  use.integer(4)};
       if (!event.key.starts_with(prefix)) continue;
       event.value = use.bytes(5);
       chunk.push_back(std::move(event));
@@ -353,7 +365,8 @@ Status SqliteBackend::compact(Revision from, Revision upto) {
 Result<std::vector<Entry>> SqliteBackend::load_volatile() {
   std::vector<Entry> entries;
   Statement all;
-  if (const int code = all.prepare(db_, "SELECT key, create_revision, mod_revision, value FROM volatile"); code != SQLITE_OK) {
+  if (const int code = all.prepare(db_, "SELECT key, create_revision, mod_revision, value FROM volatile");
+      code != SQLITE_OK) {
     return fail(error(code));
   }
   Use use(all);
@@ -368,7 +381,8 @@ Result<std::vector<Entry>> SqliteBackend::load_volatile() {
 Status SqliteBackend::save_volatile(const std::vector<Entry>& entries) {
   BRUME_CHECK(exec("DELETE FROM volatile"));
   Statement insert;
-  if (const int code = insert.prepare(db_, "INSERT INTO volatile VALUES(?1,?2,?3,?4)"); code != SQLITE_OK) return fail(error(code));
+  if (const int code = insert.prepare(db_, "INSERT INTO volatile VALUES(?1,?2,?3,?4)"); code != SQLITE_OK)
+    return fail(error(code));
   for (const auto& entry : entries) {
     Use use(insert);
     use.bind_text(entry.key).bind(entry.create_revision).bind(entry.mod_revision).bind_blob(*entry.value);
@@ -379,8 +393,9 @@ Status SqliteBackend::save_volatile(const std::vector<Entry>& entries) {
 
 Status SqliteBackend::close() {
   if (db_ == nullptr) return {};
-  for (Statement* statement : {&begin_, &commit_, &rollback_, &find_, &find_value_, &insert_history_, &put_live_, &delete_live_,
-                               &drop_history_, &put_meta_, &get_meta_, &range_, &history_, &compact_, &max_revision_, &nth_newest_}) {
+  for (Statement* statement :
+       {&begin_, &commit_, &rollback_, &find_, &find_value_, &insert_history_, &put_live_, &delete_live_,
+        &drop_history_, &put_meta_, &get_meta_, &range_, &history_, &compact_, &max_revision_, &nth_newest_}) {
     statement->finalize();
   }
   const int code = sqlite3_close(std::exchange(db_, nullptr));

@@ -117,7 +117,8 @@ TEST_CASE("store: ranges are ordered, bounded by prefix and limit") {
   const auto* kind = GENERATE("memory", "sqlite");
   Subject subject(kind);
   Store& store = *subject.store;
-  for (const auto* key : {"/pods/b", "/pods/a", "/podsx/z", "/nodes/n", "/pods/c"}) REQUIRE(write(store, put(key, key)));
+  for (const auto* key : {"/pods/b", "/pods/a", "/podsx/z", "/nodes/n", "/pods/c"})
+    REQUIRE(write(store, put(key, key)));
   auto page = range(store, "/pods/", "", 2);
   REQUIRE(page.entries.size() == 2);
   CHECK(page.more);
@@ -284,8 +285,8 @@ TEST_CASE("store: histories of all backends agree under random traffic") {
       log.push_back(answer ? std::to_string(*answer) : std::string(reason_of(answer.error().code)));
     }
     for (const auto& event : collector.settled(*subject.store)) {
-      log.push_back(event.key + "@" + std::to_string(event.revision) + "<" + std::to_string(event.previous_revision) + "=" +
-                    *event.value);
+      log.push_back(event.key + "@" + std::to_string(event.revision) + "<" + std::to_string(event.previous_revision) +
+                    "=" + *event.value);
     }
     for (const auto& entry : range(*subject.store, "/").entries) log.push_back(entry.key + "=" + *entry.value);
     logs.push_back(std::move(log));

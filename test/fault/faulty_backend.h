@@ -10,9 +10,9 @@
 namespace brume::store::test {
 
 struct Faults {
-  int fail_commits = 0;  ///< how many of the next commits fail
-  int fail_applies = 0;  ///< how many of the next applied events fail
-  int fail_histories = 0;  ///< how many of the next readings of history fail
+  int fail_commits = 0;            ///< how many of the next commits fail
+  int fail_applies = 0;            ///< how many of the next applied events fail
+  int fail_histories = 0;          ///< how many of the next readings of history fail
   std::function<void()> in_range;  ///< called in a reading of a range, on the store's thread
   Error error{Code::kIo, "disk full: injected"};
 };
@@ -31,7 +31,9 @@ class FaultyBackend final : public Backend {
     return inner_->commit();
   }
   void rollback() override { inner_->rollback(); }
-  Result<std::optional<Entry>> find(const std::string& key, bool with_value) override { return inner_->find(key, with_value); }
+  Result<std::optional<Entry>> find(const std::string& key, bool with_value) override {
+    return inner_->find(key, with_value);
+  }
   Status apply(const Event& event) override {
     if (faults_.fail_applies > 0) {
       --faults_.fail_applies;

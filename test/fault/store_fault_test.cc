@@ -19,12 +19,18 @@ using namespace brume::store;
 namespace {
 
 Result<Revision> put(Store& store, std::string key, std::string value = "v") {
-  Write write{Write::Kind::kPut, std::move(key), std::make_shared<const std::string>(std::move(value)), {}, Durability::kDurable};
-  return brume::test::value_of<Result<Revision>>([&]() -> Task<Result<Revision>> { co_return co_await store.write(write); });
+  Write write{Write::Kind::kPut,
+              std::move(key),
+              std::make_shared<const std::string>(std::move(value)),
+              {},
+              Durability::kDurable};
+  return brume::test::value_of<Result<Revision>>(
+      [&]() -> Task<Result<Revision>> { co_return co_await store.write(write); });
 }
 
 std::size_t count(Store& store) {
-  auto got = brume::test::value_of<Result<Range>>([&]() -> Task<Result<Range>> { co_return co_await store.range("/", "", 0); });
+  auto got = brume::test::value_of<Result<Range>>(
+      [&]() -> Task<Result<Range>> { co_return co_await store.range("/", "", 0); });
   return got ? got->entries.size() : 9999;
 }
 
@@ -44,7 +50,9 @@ TEST_CASE("a failed commit answers with an error, keeps reads, and later writes 
     REQUIRE(put(**store, "/a"));
     (in_apply ? faults.fail_applies : faults.fail_commits) = 1;
     int events = 0;
-    auto watch = (*store)->watch("/", (*store)->revision(), [&](std::span<const store::Event> batch) { events += static_cast<int>(batch.size()); });
+    auto watch = (*store)->watch("/", (*store)->revision(), [&](std::span<const store::Event> batch) {
+      events += static_cast<int>(batch.size());
+    });
     const auto before = (*store)->revision();
     const auto failed = put(**store, "/b");
     REQUIRE_FALSE(failed);
@@ -143,7 +151,8 @@ TEST_CASE("a watch whose history cannot be read says so and stays silent") {
   REQUIRE(put(**store, "/a"));
   faults.fail_histories = 1;
   int events = 0;
-  auto watch = (*store)->watch("/", 0, [&](std::span<const store::Event> batch) { events += static_cast<int>(batch.size()); });
+  auto watch =
+      (*store)->watch("/", 0, [&](std::span<const store::Event> batch) { events += static_cast<int>(batch.size()); });
   REQUIRE(watch);
   (void)count(**store);
   REQUIRE_FALSE((*watch)->status());
@@ -166,7 +175,8 @@ TEST_CASE("unclean starts cost no history") {
   auto store = open_sqlite({.path = path, .keep_revisions = 100});
   REQUIRE(store);
   int events = 0;
-  auto watch = (*store)->watch("/", first, [&](std::span<const store::Event> batch) { events += static_cast<int>(batch.size()); });
+  auto watch = (*store)->watch("/", first,
+                               [&](std::span<const store::Event> batch) { events += static_cast<int>(batch.size()); });
   REQUIRE(watch);
   (void)count(**store);
   CHECK(events == 3);
@@ -176,7 +186,8 @@ TEST_CASE("unclean starts cost no history") {
     TaskGroup writers(co_await boost::asio::this_coro::executor);
     for (int i = 0; i < 2'500; ++i) {
       writers.spawn("writer", [](Store& s) -> Task<void> {
-        (void)co_await s.write({Write::Kind::kPut, "/many", std::make_shared<const std::string>("v"), {}, Durability::kDurable});
+        (void)co_await s.write(
+            {Write::Kind::kPut, "/many", std::make_shared<const std::string>("v"), {}, Durability::kDurable});
       }(**store));
     }
     while (writers.size() > 0) co_await sleep_for(std::chrono::milliseconds(1));

@@ -28,8 +28,8 @@ struct Decoded {
   std::vector<std::string> duplicate_fields;
 };
 
-/// Parses one document. kBadRequest for bad syntax, bad UTF-8 or too deep nesting. YAML is read as sigs.k8s.io/yaml does
-/// (YAML 1.1 booleans and integers; quoted scalars are strings; more than one document is refused).
+/// Parses one document. kBadRequest for bad syntax, bad UTF-8 or too deep nesting. YAML is read as sigs.k8s.io/yaml
+/// does (YAML 1.1 booleans and integers; quoted scalars are strings; more than one document is refused).
 [[nodiscard]] Result<Decoded> decode(std::string_view body, MediaType media, const DecodeOptions& options = {});
 
 /// A YAML stream of several documents (manifest folders); empty documents are left out.
@@ -39,9 +39,9 @@ struct Decoded {
 [[nodiscard]] std::vector<std::string> unknown_fields(const Type& type, const Json& value);
 
 /// Makes `value` what Go's decoder and encoder would have made of it: each value must have the schema's JSON type
-/// (kBadRequest, "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"), unknown
-/// fields and nulls go, field names of other case are not matched, quantities and times take their canonical form, bytes
-/// must be base64. Fields that Go always writes are put in.
+/// (kBadRequest, "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"),
+/// unknown fields and nulls go, field names of other case are not matched, quantities and times take their canonical
+/// form, bytes must be base64. Fields that Go always writes are put in.
 [[nodiscard]] Status coerce(const Type& type, Json& value);
 
 }  // namespace brume::api

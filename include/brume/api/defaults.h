@@ -6,8 +6,8 @@
 
 namespace brume::api {
 
-/// Fills what the object leaves out, as Kubernetes 1.36 does for the resource. `object` has passed coerce(). Idempotent.
-/// Metadata (uid, creationTimestamp, generation) and status are not touched; that is the registry's work.
+/// Fills what the object leaves out, as Kubernetes 1.36 does for the resource. `object` has passed coerce().
+/// Idempotent. Metadata (uid, creationTimestamp, generation) and status are not touched; that is the registry's work.
 void apply_defaults(const Resource& resource, Json& object);
 
 /// The defaults that stand in the tables alone, for any type (a CRD's too): every absent field with a default literal.

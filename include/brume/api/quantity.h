@@ -10,8 +10,8 @@
 
 namespace brume::api {
 
-/// An exact number in nano units (what Kubernetes keeps after rounding up) and the family of suffixes it was written in.
-/// Magnitudes are capped at 2^63-1 as Kubernetes caps them.
+/// An exact number in nano units (what Kubernetes keeps after rounding up) and the family of suffixes it was written
+/// in. Magnitudes are capped at 2^63-1 as Kubernetes caps them.
 class Quantity {
  public:
   enum class Format : std::uint8_t { kDecimalSi, kBinarySi, kDecimalExponent };

@@ -12,7 +12,7 @@ namespace brume::api {
 struct Type;  // schema.h
 
 struct Subresource {
-  std::string_view name;  ///< status, scale, log, ...
+  std::string_view name;                  ///< status, scale, log, ...
   std::string_view group, version, kind;  ///< of what it takes or gives
   std::span<const std::string_view> verbs;
 };
@@ -43,7 +43,8 @@ struct Resource {
 [[nodiscard]] const Resource* find_resource(std::string_view group, std::string_view version, std::string_view plural);
 /// By kind, e.g. ("apps/v1", "Deployment").
 [[nodiscard]] const Resource* find_kind(std::string_view api_version, std::string_view kind);
-/// A built-in resource that must exist: res("pods"), res("deployments.apps"). Aborts on a name that is not in the tables.
+/// A built-in resource that must exist: res("pods"), res("deployments.apps"). Aborts on a name that is not in the
+/// tables.
 [[nodiscard]] const Resource& res(std::string_view group_resource);
 
 }  // namespace brume::api

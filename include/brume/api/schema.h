@@ -1,4 +1,5 @@
-// The schema: every API type as constant data. Everything generic (decoding, patches, apply, OpenAPI, protobuf) walks it.
+// The schema: every API type as constant data. Everything generic (decoding, patches, apply, OpenAPI, protobuf) walks
+// it.
 #pragma once
 
 #include <cstdint>
@@ -48,14 +49,15 @@ struct Field {
   const Field* item = nullptr;        ///< for kList and kMap
   const FieldExtra* extra = nullptr;  ///< null when there is nothing rare to say
   std::uint16_t proto = 0;            ///< protobuf field number; 0: the field has none (apiVersion, kind)
-  /// Numbers of the embedded messages, outermost first, that hold the field in protobuf where Go inlines a struct; 0: none.
+  /// Numbers of the embedded messages, outermost first, that hold the field in protobuf where Go inlines a struct; 0:
+  /// none.
   std::uint8_t proto_outer[2] = {0, 0};
   Kind kind = Kind::kString;
   bool required : 1 = false;
-  bool always : 1 = false;         ///< Go writes it even when empty: an empty object, list or zero stands for absence
-  bool patch_merge : 1 = false;    ///< x-kubernetes-patch-strategy has "merge"
-  bool retain_keys : 1 = false;    ///< x-kubernetes-patch-strategy has "retainKeys"
-  bool zero_unset : 1 = false;     ///< 0, "" and [] count as absent when the default is filled in
+  bool always : 1 = false;       ///< Go writes it even when empty: an empty object, list or zero stands for absence
+  bool patch_merge : 1 = false;  ///< x-kubernetes-patch-strategy has "merge"
+  bool retain_keys : 1 = false;  ///< x-kubernetes-patch-strategy has "retainKeys"
+  bool zero_unset : 1 = false;   ///< 0, "" and [] count as absent when the default is filled in
   ListType list_type = ListType::kAtomic;
   MapType map_type = MapType::kGranular;
 
@@ -69,9 +71,9 @@ struct Field {
 
 /// One object type. Built-in ones are constant data; a CRD's are built at run time in the same form.
 struct Type {
-  std::string_view name;          ///< io.k8s.api.core.v1.PodSpec
-  std::string_view short_name;    ///< PodSpec
-  std::span<const Field> fields;  ///< sorted by name
+  std::string_view name;                  ///< io.k8s.api.core.v1.PodSpec
+  std::string_view short_name;            ///< PodSpec
+  std::span<const Field> fields;          ///< sorted by name
   std::string_view group, version, kind;  ///< kind is empty unless the type is a kind of its own
   std::string_view help;
   MapType map_type = MapType::kGranular;  ///< kAtomic: server-side apply owns the whole object

@@ -32,7 +32,8 @@ class LabelSelector {
   static Result<LabelSelector> parse(std::string_view text);
   /// From metav1.LabelSelector (matchLabels, matchExpressions): null selects nothing, an empty object everything.
   static Result<LabelSelector> from_json(const Json& selector);
-  /// From a plain map, as Services and ReplicationControllers have: every pair must match; null or empty selects everything.
+  /// From a plain map, as Services and ReplicationControllers have: every pair must match; null or empty selects
+  /// everything.
   static LabelSelector from_map(const Json& map);
 
   [[nodiscard]] bool matches(const StringMap& labels) const;

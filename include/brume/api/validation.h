@@ -11,11 +11,11 @@
 namespace brume::api {
 
 /// Every violation, with Kubernetes' reason (FieldValueRequired, FieldValueInvalid, FieldValueNotSupported, ...), field
-/// path and message; empty when the object is valid. Metadata rules are included. Kinds without rules of their own get the
-/// metadata rules.
+/// path and message; empty when the object is valid. Metadata rules are included. Kinds without rules of their own get
+/// the metadata rules.
 [[nodiscard]] std::vector<Cause> validate_create(const Resource& resource, const Json& object);
-/// As validate_create on the new object, plus what may not change. `subresource` is what was written to ("" for the object
-/// itself): a pod's "ephemeralcontainers" and "resize" may change what the pod itself may not.
+/// As validate_create on the new object, plus what may not change. `subresource` is what was written to ("" for the
+/// object itself): a pod's "ephemeralcontainers" and "resize" may change what the pod itself may not.
 [[nodiscard]] std::vector<Cause> validate_update(const Resource& resource, const Json& object, const Json& old,
                                                  std::string_view subresource = {});
 /// A write to the status sub-resource.

@@ -87,23 +87,23 @@ using Status = Result<void>;
 #define BRUME_CONCAT(a, b) BRUME_CONCAT_(a, b)
 
 /// BRUME_TRY(auto x, f()): declares x from f()'s value, or returns its error. BRUME_CHECK(f()) for Status.
-#define BRUME_TRY_(tmp, decl, expr)                                         \
-  auto tmp = (expr);                                                        \
-  if (!tmp.has_value()) return std::unexpected(std::move(tmp).error());     \
+#define BRUME_TRY_(tmp, decl, expr)                                     \
+  auto tmp = (expr);                                                    \
+  if (!tmp.has_value()) return std::unexpected(std::move(tmp).error()); \
   decl = std::move(tmp).value()
 #define BRUME_TRY(decl, expr) BRUME_TRY_(BRUME_CONCAT(try_, __COUNTER__), decl, expr)
-#define BRUME_CHECK(expr)                                                                        \
-  do {                                                                                           \
+#define BRUME_CHECK(expr)                                                                             \
+  do {                                                                                                \
     if (auto check_ = (expr); !check_.has_value()) return std::unexpected(std::move(check_).error()); \
   } while (false)
 
 /// The same inside a coroutine.
-#define BRUME_CO_TRY_(tmp, decl, expr)                                       \
-  auto tmp = (expr);                                                         \
-  if (!tmp.has_value()) co_return std::unexpected(std::move(tmp).error());   \
+#define BRUME_CO_TRY_(tmp, decl, expr)                                     \
+  auto tmp = (expr);                                                       \
+  if (!tmp.has_value()) co_return std::unexpected(std::move(tmp).error()); \
   decl = std::move(tmp).value()
 #define BRUME_CO_TRY(decl, expr) BRUME_CO_TRY_(BRUME_CONCAT(try_, __COUNTER__), decl, expr)
-#define BRUME_CO_CHECK(expr)                                                                        \
-  do {                                                                                              \
+#define BRUME_CO_CHECK(expr)                                                                             \
+  do {                                                                                                   \
     if (auto check_ = (expr); !check_.has_value()) co_return std::unexpected(std::move(check_).error()); \
   } while (false)

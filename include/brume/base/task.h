@@ -79,8 +79,8 @@ struct BlockingSlot {
 };
 }  // namespace detail
 
-/// Runs `fn` on a blocking thread and resumes on the caller's loop with its value. `fn` must not throw. A task cancelled
-/// meanwhile still waits for `fn` to end: what fn refers to stays valid.
+/// Runs `fn` on a blocking thread and resumes on the caller's loop with its value. `fn` must not throw. A task
+/// cancelled meanwhile still waits for `fn` to end: what fn refers to stays valid.
 template <typename F>
 auto run_blocking(F fn) -> Task<std::invoke_result_t<F&>> {
   using T = std::invoke_result_t<F&>;
@@ -115,9 +115,8 @@ Task<void> await_callback(Start start) {
   Executor executor = co_await boost::asio::this_coro::executor;
   co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void()>(
       [executor](auto handler, Start begin) {
-        begin(std::move_only_function<void()>([executor, handler = std::move(handler)]() mutable {
-          boost::asio::post(executor, std::move(handler));
-        }));
+        begin(std::move_only_function<void()>(
+            [executor, handler = std::move(handler)]() mutable { boost::asio::post(executor, std::move(handler)); }));
       },
       boost::asio::use_awaitable, std::move(start));
 }

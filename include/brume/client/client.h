@@ -80,7 +80,8 @@ class Client {
   virtual Task<Result<List>> list(const Resource& resource, ListOptions options) = 0;
   virtual Task<Result<std::unique_ptr<Watch>>> watch(const Resource& resource, WatchOptions options) = 0;
   /// `body` needs no apiVersion and kind. For a sub-resource such as binding, `name` is the parent's.
-  virtual Task<Result<ObjectPtr>> create(const Resource& resource, std::string ns, Json body, WriteOptions options = {}) = 0;
+  virtual Task<Result<ObjectPtr>> create(const Resource& resource, std::string ns, Json body,
+                                         WriteOptions options = {}) = 0;
   /// Creates a sub-resource object (pods/binding, pods/eviction, serviceaccounts/token) and gives the answer's JSON.
   virtual Task<Result<Json>> create_subresource(const Resource& resource, std::string ns, std::string name,
                                                 std::string subresource, Json body) = 0;
@@ -88,7 +89,8 @@ class Client {
                                          WriteOptions options = {}) = 0;
   virtual Task<Result<ObjectPtr>> patch(const Resource& resource, std::string ns, std::string name, PatchType type,
                                         Json patch, WriteOptions options = {}) = 0;
-  virtual Task<Status> remove(const Resource& resource, std::string ns, std::string name, DeleteOptions options = {}) = 0;
+  virtual Task<Status> remove(const Resource& resource, std::string ns, std::string name,
+                              DeleteOptions options = {}) = 0;
   virtual Task<Status> remove_collection(const Resource& resource, ListOptions which, DeleteOptions options = {}) = 0;
 };
 

@@ -21,8 +21,8 @@ struct HttpClientOptions {
 /// kInvalid for TLS material that cannot be read.
 Result<std::unique_ptr<Client>> make_http_client(HttpClientOptions options);
 
-/// What a pod has to reach its API server: the service's environment variables, and the service account's mounted token and
-/// CA (KEP-1205). kNotFound outside of a pod.
+/// What a pod has to reach its API server: the service's environment variables, and the service account's mounted token
+/// and CA (KEP-1205). kNotFound outside of a pod.
 Result<HttpClientOptions> in_cluster_options();
 
 }  // namespace brume::client

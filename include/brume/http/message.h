@@ -63,7 +63,7 @@ struct Request {
   std::string path;    ///< percent-decoded; never has "//", "/../" or NUL
   Query query;
   Headers headers;
-  std::string peer_address;                ///< numeric, without port
+  std::string peer_address;  ///< numeric, without port
   std::optional<PeerCertificate> peer_certificate;
 };
 

@@ -17,8 +17,8 @@ class SpdyStream : public Stream {
   [[nodiscard]] virtual const Headers& headers() const = 0;  ///< of SYN_STREAM, e.g. streamtype: stdin
 };
 
-/// A server session over `transport`. Owner: the transport's loop. Flow control, pings and header compression (zlib with
-/// the protocol's dictionary) are inside. See the SPDY/3.1 draft.
+/// A server session over `transport`. Owner: the transport's loop. Flow control, pings and header compression (zlib
+/// with the protocol's dictionary) are inside. See the SPDY/3.1 draft.
 class SpdySession {
  public:
   static std::unique_ptr<SpdySession> serve(std::unique_ptr<Stream> transport, const Executor& executor);

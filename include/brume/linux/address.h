@@ -19,7 +19,7 @@ class IpAddress {
   /// From 4 or 16 octets in network order; nullopt for another count.
   static std::optional<IpAddress> from_octets(std::string_view octets);
 
-  [[nodiscard]] std::string str() const;         ///< RFC 5952 text; "" for no address
+  [[nodiscard]] std::string str() const;          ///< RFC 5952 text; "" for no address
   [[nodiscard]] std::string_view octets() const;  ///< network order, 0, 4 or 16 of them
   [[nodiscard]] bool is_v4() const { return size_ == 4; }
   [[nodiscard]] bool is_v6() const { return size_ == 16; }
@@ -47,7 +47,7 @@ struct Cidr {
   static std::optional<Cidr> parse(std::string_view text);
   [[nodiscard]] bool contains(const IpAddress& other) const;
   [[nodiscard]] std::string str() const;
-  [[nodiscard]] std::string mask() const;        ///< the mask's octets in network order
+  [[nodiscard]] std::string mask() const;          ///< the mask's octets in network order
   [[nodiscard]] std::uint64_t host_count() const;  ///< addresses in the block, 2^63 at most
   auto operator<=>(const Cidr&) const = default;
 };

@@ -37,17 +37,17 @@ struct BridgeOptions {
 /// All links of the socket's namespace.
 Result<std::vector<Link>> list_links(Socket& socket);
 
-/// Waits until the link carries packets. The kernel activates a veth's queues and its bridge port some time after both ends
-/// were set up; a TCP handshake that falls into that gap is repeated only after a second. kTimeout after 200 ms.
+/// Waits until the link carries packets. The kernel activates a veth's queues and its bridge port some time after both
+/// ends were set up; a TCP handshake that falls into that gap is repeated only after a second. kTimeout after 200 ms.
 Status await_operational(Socket& socket, std::string_view name);
 
 /// Creates a bridge (down) without spanning tree; an existing link of that name is accepted.
 void add_bridge(Messages& out, const BridgeOptions& options);
 
 struct VethOptions {
-  std::string name;        ///< of the end in the socket's namespace
-  std::string mac;         ///< 6 octets; empty: the kernel's choice
-  int master = 0;          ///< index of the bridge that `name` joins, 0: none
+  std::string name;  ///< of the end in the socket's namespace
+  std::string mac;   ///< 6 octets; empty: the kernel's choice
+  int master = 0;    ///< index of the bridge that `name` joins, 0: none
   std::string peer_name;
   std::string peer_mac;
   int peer_netns_fd = -1;  ///< where the other end goes; -1: here
@@ -72,10 +72,10 @@ void delete_address(Messages& out, int link_index, const net::IpAddress& address
 struct Route {
   enum class Kind : std::uint8_t { kUnicast, kBlackhole, kUnreachable };
   Kind kind = Kind::kUnicast;
-  net::Cidr to;               ///< prefix 0 of a family: the default route
-  int link_index = 0;         ///< 0: none
-  net::IpAddress gateway;     ///< empty: on the link
-  net::IpAddress source;      ///< preferred source; empty: the kernel's choice
+  net::Cidr to;                  ///< prefix 0 of a family: the default route
+  int link_index = 0;            ///< 0: none
+  net::IpAddress gateway;        ///< empty: on the link
+  net::IpAddress source;         ///< preferred source; empty: the kernel's choice
   bool gateway_on_link = false;  ///< the gateway needs no route of its own (RTNH_F_ONLINK)
 };
 /// Adds the route or replaces the one to the same place.

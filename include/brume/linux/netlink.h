@@ -20,9 +20,9 @@ class AttributeWriter {
   void bytes(std::uint16_t type, std::string_view value);
   void text(std::uint16_t type, std::string_view value);  ///< with its NUL
   void u8(std::uint16_t type, std::uint8_t value);
-  void u16(std::uint16_t type, std::uint16_t value);    ///< host order
-  void u32(std::uint16_t type, std::uint32_t value);    ///< host order
-  void be16(std::uint16_t type, std::uint16_t value);   ///< network order, as nfnetlink wants it
+  void u16(std::uint16_t type, std::uint16_t value);   ///< host order
+  void u32(std::uint16_t type, std::uint32_t value);   ///< host order
+  void be16(std::uint16_t type, std::uint16_t value);  ///< network order, as nfnetlink wants it
   void be32(std::uint16_t type, std::uint32_t value);
   void be64(std::uint16_t type, std::uint64_t value);
   /// A nested attribute, filled by `fill`.
@@ -84,8 +84,8 @@ struct Answer {
 [[nodiscard]] std::string_view find_attribute(std::string_view attributes, std::uint16_t type);
 void each_attribute(std::string_view attributes, const std::function<void(std::uint16_t, std::string_view)>& visit);
 
-/// A netlink socket. Calls block for as long as the kernel works on them (microseconds to milliseconds): do not call on a
-/// loop. Not thread-safe. Errors carry the kernel's own explanation (NETLINK_EXT_ACK) when it gives one.
+/// A netlink socket. Calls block for as long as the kernel works on them (microseconds to milliseconds): do not call on
+/// a loop. Not thread-safe. Errors carry the kernel's own explanation (NETLINK_EXT_ACK) when it gives one.
 class Socket {
  public:
   /// `protocol`: NETLINK_ROUTE or NETLINK_NETFILTER. The socket stays with the calling thread's network namespace.

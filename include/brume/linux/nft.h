@@ -33,13 +33,13 @@ class Rule {
   enum class Base : std::uint8_t { kLink = 0, kNetwork = 1, kTransport = 2 };
   /// Loads `length` bytes of a header, from `offset`, into `to`.
   Rule& payload(Base base, std::uint32_t offset, std::uint32_t length, Register to);
-  Rule& meta_l4proto(Register to);          ///< 1 byte
-  Rule& meta_mark(Register to);             ///< 4 bytes, host order
+  Rule& meta_l4proto(Register to);  ///< 1 byte
+  Rule& meta_mark(Register to);     ///< 4 bytes, host order
   Rule& set_meta_mark(Register from);
   Rule& input_interface_is(std::string_view name, bool equal = true);   ///< uses register 0-3
   Rule& output_interface_is(std::string_view name, bool equal = true);  ///< uses register 0-3
-  Rule& ct_status(Register to);             ///< 4 bytes, host order, IPS_*
-  Rule& ct_state(Register to);              ///< 4 bytes, host order: 1 invalid, 2 established, 4 related, 8 new
+  Rule& ct_status(Register to);                                         ///< 4 bytes, host order, IPS_*
+  Rule& ct_state(Register to);  ///< 4 bytes, host order: 1 invalid, 2 established, 4 related, 8 new
   Rule& fib_address_type(bool destination, Register to);  ///< 4 bytes, host order, RTN_*
   Rule& compare(Register from, std::string_view value, bool equal = true);
   Rule& compare_u32(Register from, std::uint32_t value, bool equal = true);  ///< host order
@@ -74,7 +74,15 @@ class Rule {
 };
 
 /// Data types as `nft list` names them (libnftables' datatype.h); only for people who look.
-enum class DataType : std::uint8_t { kNone = 0, kIpv4 = 7, kIpv6 = 8, kProtocol = 12, kPort = 13, kMark = 19, kIndex = 4 };
+enum class DataType : std::uint8_t {
+  kNone = 0,
+  kIpv4 = 7,
+  kIpv6 = 8,
+  kProtocol = 12,
+  kPort = 13,
+  kMark = 19,
+  kIndex = 4
+};
 /// The type number of a concatenation, first part first.
 [[nodiscard]] std::uint32_t concatenation(std::initializer_list<DataType> parts);
 

@@ -1,4 +1,5 @@
-// DnsServer: the cluster's DNS, `brume dns`. It answers for Services, endpoints and pods from the API and forwards the rest.
+// DnsServer: the cluster's DNS, `brume dns`. It answers for Services, endpoints and pods from the API and forwards the
+// rest.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +30,8 @@ struct DnsOptions {
 /// Owner: one loop, the one that start() was called on.
 class DnsServer {
  public:
-  /// Listens at once; until Services, EndpointSlices and Namespaces have been read, names of the cluster get SERVFAIL (never
-  /// a "no such name" that is not true). kAlreadyExists: the port is taken. `client` must live longer.
+  /// Listens at once; until Services, EndpointSlices and Namespaces have been read, names of the cluster get SERVFAIL
+  /// (never a "no such name" that is not true). kAlreadyExists: the port is taken. `client` must live longer.
   static Task<Result<std::unique_ptr<DnsServer>>> start(DnsOptions options, client::Client& client, Clock& clock);
   virtual ~DnsServer() = default;
 

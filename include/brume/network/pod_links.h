@@ -13,9 +13,9 @@
 namespace brume::network {
 
 struct PodLinksOptions {
-  std::string state_dir;            ///< <data-dir>/network: which pod has which address
-  net::Cidr pod_cidr;               ///< this node's block, e.g. 10.42.0.0/24; its first address is the gateway's
-  net::Cidr cluster_cidr;           ///< all nodes' blocks; what leaves it is masqueraded
+  std::string state_dir;                 ///< <data-dir>/network: which pod has which address
+  net::Cidr pod_cidr;                    ///< this node's block, e.g. 10.42.0.0/24; its first address is the gateway's
+  net::Cidr cluster_cidr;                ///< all nodes' blocks; what leaves it is masqueraded
   std::vector<net::Cidr> service_cidrs;  ///< routed to the bridge, so that a service address never leaves the node
   std::string bridge = "brume0";
   std::uint32_t mtu = 1500;
@@ -32,14 +32,14 @@ struct PodHostPort {
 /// Thread-safe. Every call blocks (system calls; about a millisecond for attach): call it through run_blocking.
 class PodLinks {
  public:
-  /// Creates the bridge and the node's own rules (table "brume-pods"), or takes over what an earlier brume left: running
-  /// pods keep addresses, links and host ports, and no connection is cut. kForbidden without CAP_NET_ADMIN.
+  /// Creates the bridge and the node's own rules (table "brume-pods"), or takes over what an earlier brume left:
+  /// running pods keep addresses, links and host ports, and no connection is cut. kForbidden without CAP_NET_ADMIN.
   static Result<std::unique_ptr<PodLinks>> start(PodLinksOptions options);
   virtual ~PodLinks() = default;
 
-  /// Gives the pod's network namespace "eth0" with an address and a default route, sets up its "lo", and opens host ports.
-  /// Idempotent: the same uid gets the same address, a complete link is left alone. The first address is the pod's IP.
-  /// kTooManyRequests when the node's block is used up.
+  /// Gives the pod's network namespace "eth0" with an address and a default route, sets up its "lo", and opens host
+  /// ports. Idempotent: the same uid gets the same address, a complete link is left alone. The first address is the
+  /// pod's IP. kTooManyRequests when the node's block is used up.
   virtual Result<std::vector<net::IpAddress>> attach(const std::string& uid, const std::string& netns_path,
                                                      std::vector<PodHostPort> host_ports) = 0;
   /// Takes link, address and host ports back. A uid that is not known is success.

@@ -26,8 +26,8 @@ struct ServiceProxyOptions {
 };
 
 /// A level-triggered loop. It waits until both informers have synced, then replaces the table in one step (rules of an
-/// earlier brume work until then), and from there on changes what changed. Rules stay when it stops: pods go on working.
-/// Owner: the informers' loop; every call on it.
+/// earlier brume work until then), and from there on changes what changed. Rules stay when it stops: pods go on
+/// working. Owner: the informers' loop; every call on it.
 class ServiceProxy {
  public:
   /// kForbidden without CAP_NET_ADMIN. `informers` must live longer; start them as usual.

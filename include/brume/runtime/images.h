@@ -53,7 +53,7 @@ struct RegistryConfig {
 };
 
 struct ImageOptions {
-  std::string dir;      ///< e.g. /var/lib/brume/images
+  std::string dir;  ///< e.g. /var/lib/brume/images
   std::vector<RegistryConfig> registries;
   int parallel_layers = 3;
 };
@@ -64,13 +64,13 @@ class Images {
  public:
   static Result<std::unique_ptr<Images>> open(ImageOptions options, Executor executor);
   virtual ~Images() = default;
-  /// Pulls, or joins the pull under way for the same reference. Errors say the true reason: name resolution, connection,
-  /// TLS, 401/403, "manifest unknown", digest mismatch, disk full, no manifest for this platform.
+  /// Pulls, or joins the pull under way for the same reference. Errors say the true reason: name resolution,
+  /// connection, TLS, 401/403, "manifest unknown", digest mismatch, disk full, no manifest for this platform.
   virtual Task<Result<Image>> pull(ImageReference reference, std::optional<RegistryAuth> auth) = 0;
   /// Imports every image of a `docker save` or OCI archive (tar, gzip or zstd), pinned.
   virtual Task<Result<std::vector<Image>>> import_archive(std::string path) = 0;
-  /// Makes an image of one layer out of local files (path in image → source file), pinned: for what brume carries in itself.
-  /// A file with mode 0755 is linked where the file system allows, else copied.
+  /// Makes an image of one layer out of local files (path in image → source file), pinned: for what brume carries in
+  /// itself. A file with mode 0755 is linked where the file system allows, else copied.
   virtual Task<Result<Image>> import_files(std::string name, std::vector<std::pair<std::string, std::string>> files,
                                            Json config) = 0;
   /// By reference, id or id prefix; null when absent.

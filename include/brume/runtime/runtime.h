@@ -1,4 +1,5 @@
-// Runtime: pods and containers by Linux namespaces, cgroups v2 and one shim process per pod. It knows OCI specs, not the API.
+// Runtime: pods and containers by Linux namespaces, cgroups v2 and one shim process per pod. It knows OCI specs, not
+// the API.
 #pragma once
 
 #include <sys/types.h>
@@ -45,7 +46,7 @@ struct ContainerSpec {
   std::string sandbox_id;
   std::string id;    ///< unique on the node
   std::string name;  ///< the container's name in the pod
-  Json oci;          ///< process, mounts, linux.*, hostname...; what the runtime cannot honour is an error, never ignored
+  Json oci;  ///< process, mounts, linux.*, hostname...; what the runtime cannot honour is an error, never ignored
   std::vector<std::string> layers;  ///< directories, lowest first
   std::string writable_dir;         ///< made if missing; holds the overlay's upper and work directories
   bool readonly_root = false;
@@ -105,7 +106,8 @@ struct RuntimeOptions {
   std::string cgroup_root;               ///< empty: the machine's cgroup2 mount is found in /proc/self/mountinfo
 };
 
-/// What this kernel and machine withhold from containers, found out once. For node conditions, events and `brume check`.
+/// What this kernel and machine withhold from containers, found out once. For node conditions, events and `brume
+/// check`.
 struct Limitation {
   std::string what;    ///< memory limits, cpu limits, pids limit, oom_score_adj, ...
   std::string reason;  ///< e.g. controller memory is bound to cgroup v1

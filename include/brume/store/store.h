@@ -105,9 +105,9 @@ class Store {
 };
 
 struct SqliteOptions {
-  std::string path;                      ///< the database file; its directory must exist
-  std::size_t max_batch = 512;           ///< writes folded into one transaction
-  Revision keep_revisions = 10'000;      ///< history kept by the store's own compaction
+  std::string path;                  ///< the database file; its directory must exist
+  std::size_t max_batch = 512;       ///< writes folded into one transaction
+  Revision keep_revisions = 10'000;  ///< history kept by the store's own compaction
 };
 
 /// Opens (and recovers, migrates) an SQLite database. Errors name the file and what to do: locked by another process,

@@ -103,7 +103,8 @@ void core(std::string_view kind, Json& object) {
     name_space(object);
   } else if (kind == "Node") {
     Json* status = object_in(object, "status");
-    if (status != nullptr && !is_empty(*status, "capacity")) set_absent(*status, "allocatable", at(*status, "capacity"));
+    if (status != nullptr && !is_empty(*status, "capacity"))
+      set_absent(*status, "allocatable", at(*status, "capacity"));
   } else if (kind == "LimitRange" && spec != nullptr) {
     if (Json* limits = array_in(*spec, "limits")) std::for_each(limits->begin(), limits->end(), limit_range_item);
   }

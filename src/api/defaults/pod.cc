@@ -25,7 +25,8 @@ void each_container(Json& spec, std::size_t lists, F apply) {
 void volume(Json& volume) {
   // A volume with a name only is an emptyDir.
   if (volume.size() == (volume.contains("name") ? 1 : 0)) volume["emptyDir"] = Json::object();
-  if (Json* image = object_in(volume, "image")) set_empty(*image, "pullPolicy", pull_policy_of(str(*image, "reference")));
+  if (Json* image = object_in(volume, "image"))
+    set_empty(*image, "pullPolicy", pull_policy_of(str(*image, "reference")));
 }
 
 void requests_from_limits(Json& container) {
@@ -70,7 +71,8 @@ Amounts amounts_of(const Json& container, std::string_view which) {
   return out;
 }
 
-// What a pod's containers need at once: the running ones and side-cars together, or the greediest step of initialisation.
+// What a pod's containers need at once: the running ones and side-cars together, or the greediest step of
+// initialisation.
 Amounts aggregate(const Json& spec, std::string_view which) {
   Amounts running, starting, sidecars;
   const Json& init = at(spec, "initContainers");

@@ -37,7 +37,8 @@ std::string openapi_hash(std::string_view document) {
 }
 
 std::string openapi_v3_paths(std::span<const CustomResource> custom) {
-  // A hash stands for the schema's sources, so that the index is cheap: the tables, and the custom schemas of the group.
+  // A hash stands for the schema's sources, so that the index is cheap: the tables, and the custom schemas of the
+  // group.
   std::map<std::string, std::string> sources;
   for (const Resource& resource : builtin_resources()) {
     sources.try_emplace(group_path(resource), std::string(kForm) + std::string(tables::kFingerprint));
@@ -70,7 +71,8 @@ std::string openapi_v3(std::string_view group, std::string_view version, std::sp
   }
   if (paths.empty()) return {};
   Json components = {{"schemas", schemas.take()}};
-  return dump_json({{"openapi", "3.0.0"}, {"info", info()}, {"paths", std::move(paths)}, {"components", std::move(components)}});
+  return dump_json(
+      {{"openapi", "3.0.0"}, {"info", info()}, {"paths", std::move(paths)}, {"components", std::move(components)}});
 }
 
 namespace openapi {

@@ -12,7 +12,8 @@ struct Parameter {
   std::string_view name, type;
 };
 
-constexpr std::array<Parameter, 3> kWrite = {{{"dryRun", "string"}, {"fieldManager", "string"}, {"fieldValidation", "string"}}};
+constexpr std::array<Parameter, 3> kWrite = {
+    {{"dryRun", "string"}, {"fieldManager", "string"}, {"fieldValidation", "string"}}};
 constexpr std::array<Parameter, 4> kPatch = {
     {{"dryRun", "string"}, {"fieldManager", "string"}, {"fieldValidation", "string"}, {"force", "boolean"}}};
 constexpr std::array<Parameter, 4> kDelete = {{{"dryRun", "string"},
@@ -83,7 +84,8 @@ class PathWriter {
 
   void write() {
     auto base = (resource_.group.empty() ? "/api/" : "/apis/") + resource_.api_version();
-    std::string collection = base + (resource_.namespaced ? "/namespaces/{namespace}/" : "/") + std::string(resource_.plural);
+    std::string collection =
+        base + (resource_.namespaced ? "/namespaces/{namespace}/" : "/") + std::string(resource_.plural);
     std::string item = collection + "/{name}";
     for (auto name : resource_.verbs) {
       const Verb& verb = verb_of(name);
@@ -105,7 +107,8 @@ class PathWriter {
     if (same) {
       schema = object_schema(false);
     } else {
-      auto api_version = sub.group.empty() ? std::string(sub.version) : std::string(sub.group) + '/' + std::string(sub.version);
+      auto api_version =
+          sub.group.empty() ? std::string(sub.version) : std::string(sub.group) + '/' + std::string(sub.version);
       if (const Type* type = find_type(api_version, sub.kind)) schema = schemas_.ref(*type);
     }
     gvk_ = {{"group", sub.group}, {"kind", sub.kind}, {"version", sub.version}};
@@ -137,7 +140,8 @@ class PathWriter {
 
   template <typename List>
   void query(Json& operation, const List& parameters) const {
-    for (const Parameter& item : parameters) operation["parameters"].push_back(parameter(item.name, item.type, "query"));
+    for (const Parameter& item : parameters)
+      operation["parameters"].push_back(parameter(item.name, item.type, "query"));
   }
 
   template <typename List>
@@ -184,7 +188,8 @@ class PathWriter {
     out["tags"] = Json::array({tag});
     out["x-kubernetes-action"] = verb.action;
     out["x-kubernetes-group-version-kind"] =
-        gvk_.is_null() ? Json{{"group", resource_.group}, {"kind", resource_.kind}, {"version", resource_.version}} : gvk_;
+        gvk_.is_null() ? Json{{"group", resource_.group}, {"kind", resource_.kind}, {"version", resource_.version}}
+                       : gvk_;
     if (!v3_) out["produces"] = kMediaTypes;
     Json answer = schema;
     if (verb.action == "list") query(out, kList);

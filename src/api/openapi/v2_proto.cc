@@ -196,7 +196,8 @@ std::string openapi_v2_protobuf(std::span<const CustomResource> custom) {
   Message paths;
   for (const auto& [path, item] : at(document, "paths").items()) paths.message(2, named(path, path_item(item)));
   Message definitions;
-  for (const auto& [name, item] : at(document, "definitions").items()) definitions.message(1, named(name, schema(item)));
+  for (const auto& [name, item] : at(document, "definitions").items())
+    definitions.message(1, named(name, schema(item)));
   Message out;
   out.text(1, "2.0");
   out.message(2, info);

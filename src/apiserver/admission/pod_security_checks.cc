@@ -23,7 +23,9 @@ std::string in_quotes(const auto& names) {
 }
 
 std::string counted(const std::string& noun, std::size_t count) { return count == 1 ? noun : noun + "s"; }
-std::string containers_text(const Strings& names) { return counted("container", names.size()) + " " + in_quotes(names); }
+std::string containers_text(const Strings& names) {
+  return counted("container", names.size()) + " " + in_quotes(names);
+}
 
 /// Names of the containers, of all three kinds, for which `is_bad` holds.
 Strings bad_containers(const Json& spec, const std::function<bool(const Json&)>& is_bad) {

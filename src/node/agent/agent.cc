@@ -179,8 +179,8 @@ Task<Status> Agent::start() {
   co_return Status();
 }
 
-// Sandboxes of an earlier process. One without any container may have been left half made (no address, no files): nothing
-// has run in it, so it goes, and its pod starts afresh.
+// Sandboxes of an earlier process. One without any container may have been left half made (no address, no files):
+// nothing has run in it, so it goes, and its pod starts afresh.
 Task<Result<std::vector<runtime::SandboxInfo>>> Agent::take_over() {
   auto found = co_await parts_.runtime.adopt();
   if (!found) co_return found;
@@ -289,7 +289,8 @@ Task<void> Agent::remove_orphans(std::vector<std::string> sandboxes, Folders fol
     if (!gone)
       log::warn("cannot remove a pod that the API no longer has", {{"pod", id}, {"error", gone.error().message}});
   }
-  // A kill between the sandbox's end and the address's leaves the address alone. What is attached from here on has a worker.
+  // A kill between the sandbox's end and the address's leaves the address alone. What is attached from here on has a
+  // worker.
   for (const std::string& uid : co_await parts_.network.attached_pods()) {
     if (workers_.contains(uid)) continue;
     if (auto gone = co_await parts_.network.detach(uid); !gone)

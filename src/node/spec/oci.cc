@@ -134,7 +134,8 @@ Json make_linux(const OciInputs& in) {
   }
   Json resources = container_resources(in.container);
   const bool privileged = is_privileged(in.container);
-  resources["devices"] = privileged ? Json::array({{{"allow", true}, {"access", "rwm"}}}) : runtime::default_device_rules();
+  resources["devices"] =
+      privileged ? Json::array({{{"allow", true}, {"access", "rwm"}}}) : runtime::default_device_rules();
   Json out = {
       {"namespaces", std::move(namespaces)}, {"cgroupsPath", in.cgroup_path}, {"resources", std::move(resources)}};
   const bool unmasked = str(at(in.container, "securityContext"), "procMount") == "Unmasked";

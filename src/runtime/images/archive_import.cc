@@ -127,7 +127,8 @@ Result<std::vector<ImagePtr>> import_oci(ImageStore& store, const Layout& layout
     std::string name = canonical(str(notes, "io.containerd.image.name"));
     const auto ref = str(notes, "org.opencontainers.image.ref.name");
     if (name.empty() && ref.find_first_of("/:") != std::string_view::npos) name = canonical(ref);
-    BRUME_TRY(auto found, import_oci_descriptor(store, layout, one, name.empty() ? std::vector<std::string>() : std::vector{name}, 0));
+    BRUME_TRY(auto found, import_oci_descriptor(store, layout, one,
+                                                name.empty() ? std::vector<std::string>() : std::vector{name}, 0));
     images.insert(images.end(), found.begin(), found.end());
   }
   return images;

@@ -77,7 +77,8 @@ class Gzip final : public Decompressor {
       if (code == Z_STREAM_END) {
         member_ended_ = true;
       } else if (code != Z_OK && code != Z_BUF_ERROR) {
-        return fail(Code::kCorrupt, std::string("the gzip stream is damaged: ") + (stream_.msg != nullptr ? stream_.msg : "?"));
+        return fail(Code::kCorrupt,
+                    std::string("the gzip stream is damaged: ") + (stream_.msg != nullptr ? stream_.msg : "?"));
       }
     }
     const std::string_view bytes(out_.data(), out_.size() - stream_.avail_out);
@@ -94,7 +95,8 @@ class Gzip final : public Decompressor {
 
 class Zstd final : public Decompressor {
  public:
-  explicit Zstd(Input input) : input_(std::move(input)), out_(kChunk), stream_(ZSTD_createDStream(), &ZSTD_freeDStream) {
+  explicit Zstd(Input input)
+      : input_(std::move(input)), out_(kChunk), stream_(ZSTD_createDStream(), &ZSTD_freeDStream) {
     ZSTD_DCtx_setParameter(stream_.get(), ZSTD_d_windowLogMax, kZstdMaxWindowLog);
   }
 
@@ -140,7 +142,8 @@ Result<std::unique_ptr<Decompressor>> Decompressor::open(const std::string& path
     if (!gzip->init()) return fail(Code::kInternal, "zlib has no memory");
     return gzip;
   }
-  if (got == 4 && magic == std::array<unsigned char, 4>{0x28, 0xb5, 0x2f, 0xfd}) return std::make_unique<Zstd>(std::move(input));
+  if (got == 4 && magic == std::array<unsigned char, 4>{0x28, 0xb5, 0x2f, 0xfd})
+    return std::make_unique<Zstd>(std::move(input));
   return std::make_unique<Plain>(std::move(input));
 }
 

@@ -40,8 +40,9 @@ Status rename_into_place(const std::string& from, const std::string& to) {
 std::uint64_t tree_size(const std::string& dir) {
   std::uint64_t size = 0;
   std::error_code ec;
-  for (auto it = fs::recursive_directory_iterator(dir, ec); !ec && it != fs::recursive_directory_iterator(); it.increment(ec)) {
-    struct stat found {};
+  for (auto it = fs::recursive_directory_iterator(dir, ec); !ec && it != fs::recursive_directory_iterator();
+       it.increment(ec)) {
+    struct stat found{};
     if (::lstat(it->path().c_str(), &found) == 0) size += static_cast<std::uint64_t>(found.st_blocks) * 512;
   }
   return size;
@@ -56,7 +57,8 @@ std::vector<std::string> strings_of(const Json& list) {
 
 bool is_sha256(std::string_view digest) {
   constexpr std::string_view kPrefix = "sha256:";
-  return digest.size() == kPrefix.size() + 64 && digest.starts_with(kPrefix) && hex_decode(digest.substr(kPrefix.size()));
+  return digest.size() == kPrefix.size() + 64 && digest.starts_with(kPrefix) &&
+         hex_decode(digest.substr(kPrefix.size()));
 }
 
 }  // namespace
@@ -65,7 +67,8 @@ std::string digest_hex(std::string_view digest) { return std::string(digest.subs
 
 Result<std::unique_ptr<ImageStore>> ImageStore::open(std::string dir) {
   std::unique_ptr<ImageStore> store(new ImageStore(std::move(dir)));
-  for (const auto* part : {"", "/layers", "/images", "/blobs"}) BRUME_CHECK(linux_os::make_dirs(store->dir_ + part, 0700));
+  for (const auto* part : {"", "/layers", "/images", "/blobs"})
+    BRUME_CHECK(linux_os::make_dirs(store->dir_ + part, 0700));
   BRUME_CHECK(linux_os::remove_tree(store->dir_ + "/tmp"));
   BRUME_CHECK(linux_os::make_dirs(store->dir_ + "/tmp", 0700));
   BRUME_CHECK(store->load());
@@ -111,7 +114,8 @@ Status ImageStore::load() {
       continue;
     }
     // A record that cannot be used would block its image for ever; without it the next pull mends all.
-    log::warn("an image record is unusable and is dropped", {{"file", entry.path()}, {"reason", image.error().message}});
+    log::warn("an image record is unusable and is dropped",
+              {{"file", entry.path()}, {"reason", image.error().message}});
     ::unlink(entry.path().c_str());
   }
   if (ec) return fail(Code::kIo, dir_ + "/images: " + ec.message());
@@ -122,8 +126,9 @@ Status ImageStore::load() {
 Status ImageStore::write_record(const Image& image) {
   Json layers = Json::array();
   for (const auto& layer : image.layers) layers.push_back("sha256:" + fs::path(layer).filename().string());
-  const Json record{{"id", image.id},          {"names", image.repo_tags}, {"digests", image.repo_digests}, {"size", image.size},
-                    {"config", image.config}, {"layers", layers},         {"pinned", image.pinned}};
+  const Json record{{"id", image.id},        {"names", image.repo_tags}, {"digests", image.repo_digests},
+                    {"size", image.size},    {"config", image.config},   {"layers", layers},
+                    {"pinned", image.pinned}};
   return linux_os::replace_file(dir_ + "/images/" + digest_hex(image.id) + ".json", dump_json(record), 0600);
 }
 
@@ -132,7 +137,8 @@ void ImageStore::take_name(const std::string& name, std::string_view keep_id) {
     if (id == keep_id || std::ranges::find(image->repo_tags, name) == image->repo_tags.end()) continue;
     auto changed = std::make_shared<Image>(*image);
     std::erase(changed->repo_tags, name);
-    if (const auto written = write_record(*changed); !written) log::warn("image record", {{"error", written.error().message}});
+    if (const auto written = write_record(*changed); !written)
+      log::warn("image record", {{"error", written.error().message}});
     image = changed;
   }
 }
@@ -171,7 +177,9 @@ ImagePtr ImageStore::find(std::string_view reference) const {
   const std::lock_guard lock(mutex_);
   if (const auto it = images_.find(reference); it != images_.end()) return it->second;
   for (const auto& [id, image] : images_) {
-    const auto has = [&](const std::vector<std::string>& names) { return std::ranges::find(names, reference) != names.end(); };
+    const auto has = [&](const std::vector<std::string>& names) {
+      return std::ranges::find(names, reference) != names.end();
+    };
     if (has(image->repo_tags) || has(image->repo_digests)) return image;
   }
   if (reference.size() >= kShortId) {
@@ -183,7 +191,8 @@ ImagePtr ImageStore::find(std::string_view reference) const {
   if (!parsed || parsed->name() == reference) return nullptr;
   const std::string canonical = parsed->name();
   // name:tag@digest is had by its digest.
-  const std::string by_digest = parsed->digest.empty() ? canonical : parsed->registry + "/" + parsed->repository + "@" + parsed->digest;
+  const std::string by_digest =
+      parsed->digest.empty() ? canonical : parsed->registry + "/" + parsed->repository + "@" + parsed->digest;
   for (const auto& [id, image] : images_) {
     const auto has = [&](const std::vector<std::string>& names, const std::string& wanted) {
       return std::ranges::find(names, wanted) != names.end();
@@ -238,7 +247,8 @@ Status ImageStore::add_layer(const std::string& blob_path, const std::string& di
     ::chmod(temporary.c_str(), 0755);
     BRUME_TRY([[maybe_unused]] const auto size, unpack_layer(*source, temporary));
     if (source->digest() != digest_hex(diff_id)) {
-      return fail(Code::kCorrupt, "layer digest mismatch: the content is sha256:" + source->digest() + ", wanted " + diff_id);
+      return fail(Code::kCorrupt,
+                  "layer digest mismatch: the content is sha256:" + source->digest() + ", wanted " + diff_id);
     }
     return {};
   };
@@ -258,8 +268,9 @@ Result<std::string> ImageStore::add_files(const std::vector<std::pair<std::strin
     BRUME_CHECK(linux_os::make_dirs(fs::path(target).parent_path(), 0755));
     // A link shares the file's pages between its users here and those in containers, and costs no disk; containers
     // cannot write to it through overlayfs. It needs the same file system and a mode that fits.
-    struct stat source_file {};
-    const bool fits = ::stat(from.c_str(), &source_file) == 0 && (source_file.st_mode & 07777) == 0755 && source_file.st_uid == 0;
+    struct stat source_file{};
+    const bool fits =
+        ::stat(from.c_str(), &source_file) == 0 && (source_file.st_mode & 07777) == 0755 && source_file.st_uid == 0;
     if (!fits || ::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, target.c_str(), AT_SYMLINK_FOLLOW) != 0) {
       std::error_code ec;
       fs::copy_file(from, target, ec);
@@ -306,7 +317,8 @@ void ImageStore::drop_unused_layers() {
     }
   }
   for (const auto& path : doomed) {
-    if (const auto removed = linux_os::remove_tree(path); !removed) log::warn("a layer was not deleted", {{"error", removed.error().message}});
+    if (const auto removed = linux_os::remove_tree(path); !removed)
+      log::warn("a layer was not deleted", {{"error", removed.error().message}});
   }
 }
 

@@ -27,13 +27,14 @@ class ImageStore {
   static Result<std::unique_ptr<ImageStore>> open(std::string dir);
 
   [[nodiscard]] bool has_layer(std::string_view diff_id) const;
-  /// Unpacks a blob as the layer `diff_id`; kCorrupt when the content has another digest. Blocks. Two threads may unpack
-  /// the same layer: one wins.
+  /// Unpacks a blob as the layer `diff_id`; kCorrupt when the content has another digest. Blocks. Two threads may
+  /// unpack the same layer: one wins.
   Status add_layer(const std::string& blob_path, const std::string& diff_id);
   /// Makes a layer of local files (path in the layer → source) and gives its id.
   Result<std::string> add_files(const std::vector<std::pair<std::string, std::string>>& files);
   /// Records an image under a name; a name that another image had moves. Blocks (syncs).
-  Result<ImagePtr> add_image(const std::string& id, Json config, const std::string& name, const std::string& digest_name, bool pinned);
+  Result<ImagePtr> add_image(const std::string& id, Json config, const std::string& name,
+                             const std::string& digest_name, bool pinned);
 
   [[nodiscard]] ImagePtr find(std::string_view reference) const;
   [[nodiscard]] std::vector<ImagePtr> list() const;

@@ -30,7 +30,8 @@ class ImagesImpl final : public Images {
 
   Task<Result<Image>> pull(ImageReference reference, std::optional<RegistryAuth> auth) override;
   Task<Result<std::vector<Image>>> import_archive(std::string path) override;
-  Task<Result<Image>> import_files(std::string name, std::vector<std::pair<std::string, std::string>> files, Json config) override;
+  Task<Result<Image>> import_files(std::string name, std::vector<std::pair<std::string, std::string>> files,
+                                   Json config) override;
   std::shared_ptr<const Image> find(std::string_view reference) const override { return store_->find(reference); }
   std::vector<std::shared_ptr<const Image>> list() const override { return store_->list(); }
   Task<Status> remove(std::string reference) override;
@@ -38,9 +39,11 @@ class ImagesImpl final : public Images {
   Task<void> stop() override { co_await tasks_.stop(); }
 
  private:
-  Task<void> run_pull(ImageReference reference, std::optional<RegistryAuth> auth, std::string key, std::shared_ptr<Pull> pull);
+  Task<void> run_pull(ImageReference reference, std::optional<RegistryAuth> auth, std::string key,
+                      std::shared_ptr<Pull> pull);
   Task<PullResult> fetch(ImageReference reference, std::optional<RegistryAuth> auth);
-  Task<Status> fetch_layers(std::shared_ptr<RegistryClient> client, std::vector<Descriptor> layers, std::vector<std::string> diff_ids);
+  Task<Status> fetch_layers(std::shared_ptr<RegistryClient> client, std::vector<Descriptor> layers,
+                            std::vector<std::string> diff_ids);
   Task<Status> fetch_layer(std::shared_ptr<RegistryClient> client, Descriptor layer, std::string diff_id);
 
   ImageOptions options_;
@@ -54,7 +57,8 @@ class ImagesImpl final : public Images {
 
 Task<Result<Image>> ImagesImpl::pull(ImageReference reference, std::optional<RegistryAuth> auth) {
   // Callers with other credentials get a pull of their own: one must not see what another may.
-  const std::string key = reference.name() + (auth ? "\n" + auth->username + "\n" + auth->password + "\n" + auth->token : "");
+  const std::string key =
+      reference.name() + (auth ? "\n" + auth->username + "\n" + auth->password + "\n" + auth->token : "");
   auto& slot = pulls_[key];
   std::shared_ptr<Pull> pull = slot;
   if (!pull) {
@@ -160,7 +164,8 @@ Task<Status> ImagesImpl::fetch_layers(std::shared_ptr<RegistryClient> client, st
 }
 
 Task<Status> ImagesImpl::fetch_layer(std::shared_ptr<RegistryClient> client, Descriptor layer, std::string diff_id) {
-  if (layer.media_type.find("foreign") != std::string::npos || layer.media_type.find("nondistributable") != std::string::npos) {
+  if (layer.media_type.find("foreign") != std::string::npos ||
+      layer.media_type.find("nondistributable") != std::string::npos) {
     co_return fail(Code::kInvalid, "layer " + layer.digest + " is not distributable");
   }
   if (!store_->has_layer(diff_id)) {
@@ -188,7 +193,8 @@ Task<Result<std::vector<Image>>> ImagesImpl::import_archive(std::string path) {
   co_return out;
 }
 
-Task<Result<Image>> ImagesImpl::import_files(std::string name, std::vector<std::pair<std::string, std::string>> files, Json config) {
+Task<Result<Image>> ImagesImpl::import_files(std::string name, std::vector<std::pair<std::string, std::string>> files,
+                                             Json config) {
   const auto reference = ImageReference::parse(name);
   if (!reference) co_return fail(reference.error());
   auto image = co_await run_blocking([&]() -> Result<ImagePtr> {

@@ -82,9 +82,11 @@ Error refusal(const std::string& what, int status, std::string_view body) {
       detail = std::string(str(errors[0], "code")) + ": " + std::string(str(errors[0], "message"));
     }
   }
-  const std::string text = what + ": " + (detail.empty() ? "the registry answered status " + std::to_string(status) : detail);
+  const std::string text =
+      what + ": " + (detail.empty() ? "the registry answered status " + std::to_string(status) : detail);
   if (status == 404) return {Code::kNotFound, detail.empty() ? what + ": not found" : text + " (not found)"};
-  if (status == 401) return {Code::kUnauthorized, text + " (authentication required, or the repository does not exist)"};
+  if (status == 401)
+    return {Code::kUnauthorized, text + " (authentication required, or the repository does not exist)"};
   if (status == 403) return {Code::kForbidden, text + " (access denied)"};
   if (status == 429) return {Code::kTooManyRequests, text + " (too many requests)"};
   return {Code::kServiceUnavailable, text};
@@ -111,8 +113,8 @@ Result<std::string> choose_platform(const Json& index, const std::string& what) 
     if (os == "linux" && architecture == kArchitecture) return std::string(str(one, "digest"));
     offered.push_back(std::string(os) + "/" + std::string(architecture));
   }
-  return fail(Code::kNotFound, what + ": no match for platform linux/" + std::string(kArchitecture) + " in manifest; there is: " +
-                                   join(offered, ", "));
+  return fail(Code::kNotFound, what + ": no match for platform linux/" + std::string(kArchitecture) +
+                                   " in manifest; there is: " + join(offered, ", "));
 }
 
 }  // namespace
@@ -123,7 +125,8 @@ struct RegistryClient::Endpoint {
   std::string authorization;
 };
 
-RegistryClient::RegistryClient(ImageReference reference, std::optional<RegistryConfig> config, std::optional<RegistryAuth> auth)
+RegistryClient::RegistryClient(ImageReference reference, std::optional<RegistryConfig> config,
+                               std::optional<RegistryAuth> auth)
     : reference_(std::move(reference)), auth_(std::move(auth)) {
   // Docker Hub's API lives under another name than its images'.
   const std::string host = reference_.registry == "docker.io" ? "registry-1.docker.io" : reference_.registry;
@@ -167,12 +170,15 @@ Task<Status> RegistryClient::authenticate(Endpoint& endpoint, std::string challe
   std::string basic;
   if (auth_ && !auth_->username.empty()) basic = "Basic " + base64_encode(auth_->username + ":" + auth_->password);
   if (scheme == "basic") {
-    if (basic.empty()) co_return fail(Code::kUnauthorized, "the registry asks for a user name and password (imagePullSecrets)");
+    if (basic.empty())
+      co_return fail(Code::kUnauthorized, "the registry asks for a user name and password (imagePullSecrets)");
     endpoint.authorization = basic;
     co_return Status();
   }
-  if (scheme != "bearer") co_return fail(Code::kUnauthorized, "the registry asks for unknown authentication \"" + scheme + "\"");
-  const auto parameters = parse_challenge(space == std::string::npos ? "" : std::string_view(challenge).substr(space + 1));
+  if (scheme != "bearer")
+    co_return fail(Code::kUnauthorized, "the registry asks for unknown authentication \"" + scheme + "\"");
+  const auto parameters =
+      parse_challenge(space == std::string::npos ? "" : std::string_view(challenge).substr(space + 1));
   const auto realm = parameters.find("realm");
   if (realm == parameters.end()) co_return fail(Code::kUnauthorized, "the registry's challenge names no realm");
   http::Query query;
@@ -194,7 +200,7 @@ Task<Status> RegistryClient::authenticate(Endpoint& endpoint, std::string challe
 }
 
 Task<Result<std::unique_ptr<http::ResponseStream>>> RegistryClient::open(Endpoint& endpoint, std::string path,
-                                                                          http::Headers headers) {
+                                                                         http::Headers headers) {
   for (int attempt = 0;; ++attempt) {
     http::ClientRequest request;
     request.url = endpoint.base + "/v2/" + reference_.repository + path;
@@ -220,7 +226,8 @@ Task<Result<std::string>> read_all(http::ResponseStream& stream, std::size_t lim
     if (!got) co_return fail(got.error());
     if (*got == 0) co_return body;
     body.append(buffer.data(), *got);
-    if (body.size() > limit) co_return fail(Code::kCorrupt, "the answer is longer than " + std::to_string(limit) + " bytes");
+    if (body.size() > limit)
+      co_return fail(Code::kCorrupt, "the answer is longer than " + std::to_string(limit) + " bytes");
   }
 }
 
@@ -228,8 +235,8 @@ Task<Result<std::string>> read_all(http::ResponseStream& stream, std::size_t lim
 
 Task<Result<http::Response>> RegistryClient::get_manifest(Endpoint& endpoint, std::string what) {
   http::Headers headers;
-  headers.add("Accept", std::string(kOciManifest) + ", " + std::string(kOciIndex) + ", " + std::string(kDockerManifest) + ", " +
-                            std::string(kDockerList));
+  headers.add("Accept", std::string(kOciManifest) + ", " + std::string(kOciIndex) + ", " +
+                            std::string(kDockerManifest) + ", " + std::string(kDockerList));
   auto stream = co_await open(endpoint, "/manifests/" + what, std::move(headers));
   if (!stream) co_return fail(stream.error());
   auto body = co_await read_all(**stream, kMaxManifest);
@@ -258,7 +265,8 @@ Task<Result<Manifest>> RegistryClient::manifest_from(Endpoint& endpoint) {
     if (!document) co_return fail(document.error());
   }
   if (num(*document, "schemaVersion") != 2 || !at(*document, "layers").is_array()) {
-    co_return fail(Code::kInvalid, name + ": the registry has a manifest of an unsupported kind (schema 1, or no image)");
+    co_return fail(Code::kInvalid,
+                   name + ": the registry has a manifest of an unsupported kind (schema 1, or no image)");
   }
   out.config = descriptor_of(at(*document, "config"));
   for (const auto& layer : at(*document, "layers")) out.layers.push_back(descriptor_of(layer));
@@ -340,7 +348,7 @@ Task<Status> RegistryClient::blob(Descriptor blob, std::string path) {
     }
     const int status = (*stream)->status();
     const bool complete = status == 416 && length == blob.size;  // nothing was left to fetch
-    if (status == 200 && length > 0) {  // the registry sends all of it again
+    if (status == 200 && length > 0) {                           // the registry sends all of it again
       hash = Sha256();
       length = 0;
     } else if (status != 200 && status != 206 && !complete) {

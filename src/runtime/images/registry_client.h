@@ -22,7 +22,7 @@ struct Descriptor {
 };
 
 struct Manifest {
-  std::string digest;  ///< of the bytes as the registry sent them
+  std::string digest;        ///< of the bytes as the registry sent them
   std::string index_digest;  ///< of the index that led to it; empty when there was none
   Descriptor config;
   std::vector<Descriptor> layers;

@@ -27,7 +27,7 @@ namespace {
 
 using linux_os::Fd;
 
-constexpr std::string_view kWhiteoutPrefix = ".wh.";       // OCI image spec, layer.md
+constexpr std::string_view kWhiteoutPrefix = ".wh.";        // OCI image spec, layer.md
 constexpr std::string_view kOpaqueMarker = ".wh..wh..opq";  // same
 constexpr const char* kOverlayOpaque = "trusted.overlay.opaque";
 
@@ -152,7 +152,8 @@ Status clear_name(const Fd& parent, const std::string& base) {
 Status Unpacker::whiteout(const Fd& parent, const std::string& base) {
   if (base == kOpaqueMarker) {
     const std::string path = "/proc/self/fd/" + std::to_string(parent.get());
-    if (::setxattr(path.c_str(), kOverlayOpaque, "y", 1, 0) != 0) return fail_errno(errno, "marking a directory opaque");
+    if (::setxattr(path.c_str(), kOverlayOpaque, "y", 1, 0) != 0)
+      return fail_errno(errno, "marking a directory opaque");
     return {};
   }
   if (base.starts_with(".wh..wh.")) return {};  // aufs' own files
@@ -160,7 +161,8 @@ Status Unpacker::whiteout(const Fd& parent, const std::string& base) {
   if (hidden.empty() || hidden == "." || hidden == "..") return fail(Code::kCorrupt, "a whiteout names nothing");
   BRUME_CHECK(clear_name(parent, hidden));
   // overlayfs.rst: a whiteout is a character device 0/0.
-  if (::mknodat(parent.get(), hidden.c_str(), S_IFCHR, makedev(0, 0)) != 0) return fail_errno(errno, "whiteout " + hidden);
+  if (::mknodat(parent.get(), hidden.c_str(), S_IFCHR, makedev(0, 0)) != 0)
+    return fail_errno(errno, "whiteout " + hidden);
   return {};
 }
 
@@ -193,7 +195,8 @@ Status Unpacker::make(const Fd& parent, const std::string& base, archive_entry* 
     case AE_IFREG: return make_file(parent, base, entry);
     case AE_IFLNK: {
       const char* target = archive_entry_symlink(entry);
-      if (target == nullptr || ::symlinkat(target, parent.get(), base.c_str()) != 0) return fail_errno(errno, "symlink " + base);
+      if (target == nullptr || ::symlinkat(target, parent.get(), base.c_str()) != 0)
+        return fail_errno(errno, "symlink " + base);
       return {};
     }
     case AE_IFCHR:
@@ -212,7 +215,7 @@ Status Unpacker::make(const Fd& parent, const std::string& base, archive_entry* 
 Status Unpacker::make_directory(const Fd& parent, const std::string& base, archive_entry* entry) {
   if (::mkdirat(parent.get(), base.c_str(), 0700) == 0) return {};
   if (errno != EEXIST) return fail_errno(errno, "mkdir " + base);
-  struct stat found {};
+  struct stat found{};
   if (::fstatat(parent.get(), base.c_str(), &found, AT_SYMLINK_NOFOLLOW) != 0) return fail_errno(errno, base);
   if (S_ISDIR(found.st_mode)) return {};
   BRUME_CHECK(clear_name(parent, base));
@@ -233,7 +236,8 @@ Status Unpacker::write_content(const Fd& file) {
   while (true) {
     const int code = archive_read_data_block(tar_, &data, &size, &offset);
     if (code == ARCHIVE_EOF) break;
-    if (code != ARCHIVE_OK) return fail(Code::kCorrupt, std::string("the archive is damaged: ") + archive_error_string(tar_));
+    if (code != ARCHIVE_OK)
+      return fail(Code::kCorrupt, std::string("the archive is damaged: ") + archive_error_string(tar_));
     std::string_view bytes(static_cast<const char*>(data), size);
     end = offset + static_cast<la_int64_t>(size);
     while (!bytes.empty()) {
@@ -254,21 +258,24 @@ Status Unpacker::make_hard_link(const Fd& parent, const std::string& base, const
   BRUME_TRY(const auto name, split_name(target));
   if (name.base.empty()) return fail(Code::kCorrupt, "a hard link to the root");
   BRUME_TRY(const auto from, open_parent(name.parent));
-  struct stat found {};
+  struct stat found{};
   if (::fstatat(from.get(), name.base.c_str(), &found, AT_SYMLINK_NOFOLLOW) != 0) {
     return fail(Code::kCorrupt, std::string("a hard link to an absent file: ") + target);
   }
-  struct stat there {};
-  if (::fstatat(parent.get(), base.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 && there.st_ino == found.st_ino) return {};
+  struct stat there{};
+  if (::fstatat(parent.get(), base.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 && there.st_ino == found.st_ino)
+    return {};
   BRUME_CHECK(clear_name(parent, base));
-  if (::linkat(from.get(), name.base.c_str(), parent.get(), base.c_str(), 0) != 0) return fail_errno(errno, "link " + base);
+  if (::linkat(from.get(), name.base.c_str(), parent.get(), base.c_str(), 0) != 0)
+    return fail_errno(errno, "link " + base);
   return {};
 }
 
 Status Unpacker::set_attributes(const Fd& parent, const std::string& base, archive_entry* entry) {
   const auto uid = static_cast<uid_t>(archive_entry_uid(entry));
   const auto gid = static_cast<gid_t>(archive_entry_gid(entry));
-  if (::fchownat(parent.get(), base.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) != 0) return fail_errno(errno, "chown " + base);
+  if (::fchownat(parent.get(), base.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) != 0)
+    return fail_errno(errno, "chown " + base);
   const bool is_link = archive_entry_filetype(entry) == AE_IFLNK;
   // After chown, which clears set-id bits. Symlinks have no mode.
   if (!is_link && ::fchmodat(parent.get(), base.c_str(), archive_entry_perm(entry), 0) != 0) {
@@ -281,7 +288,8 @@ Status Unpacker::set_attributes(const Fd& parent, const std::string& base, archi
   }
   const timespec time{archive_entry_mtime(entry), archive_entry_mtime_nsec(entry)};
   const timespec times[2] = {time, time};
-  if (::utimensat(parent.get(), base.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) return fail_errno(errno, "utimes " + base);
+  if (::utimensat(parent.get(), base.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0)
+    return fail_errno(errno, "utimes " + base);
   return {};
 }
 
@@ -295,7 +303,8 @@ Status Unpacker::set_xattrs(const Fd& node, archive_entry* entry) {
     const std::string_view key(name);
     // trusted.* would let a layer speak to overlayfs; security.capability and user.* are what images carry.
     if (key != "security.capability" && !key.starts_with("user.")) continue;
-    if (::setxattr(path.c_str(), name, value, size, 0) != 0 && errno != ENOTSUP) return fail_errno(errno, "xattr of a layer's file");
+    if (::setxattr(path.c_str(), name, value, size, 0) != 0 && errno != ENOTSUP)
+      return fail_errno(errno, "xattr of a layer's file");
   }
   return {};
 }

@@ -10,8 +10,8 @@
 namespace brume::runtime {
 
 /// Unpacks `source` below `directory` (which exists and is empty) and gives the bytes written. Names cannot lead out of
-/// the directory, by symlink, hard link or "..". OCI whiteouts become overlayfs'. Reads the source to its end, so that its
-/// digest covers all. Blocks. kCorrupt for a broken archive, kIo for the disk's errors.
+/// the directory, by symlink, hard link or "..". OCI whiteouts become overlayfs'. Reads the source to its end, so that
+/// its digest covers all. Blocks. kCorrupt for a broken archive, kIo for the disk's errors.
 Result<std::uint64_t> unpack_layer(Decompressor& source, const std::string& directory);
 
 /// Unpacks the regular files of an image archive (docker save, OCI layout) below `directory`; anything else in it is

@@ -60,8 +60,8 @@ enum Op : uint32_t {
   kOpTerminal,       // u console: bind it on /dev/console, u columns, u rows
   kOpDirectory,      // s working directory
   kOpCredentials,    // u uid, u gid, u umask, L groups, U bounding, U effective, U permitted, U ambient, u no new
-                   // privileges, u has seccomp, u seccomp flags, b filter
-  kOpExec,  // s program, S argv, S env
+                     // privileges, u has seccomp, u seccomp flags, b filter
+  kOpExec,           // s program, S argv, S env
   kOpCount,
 };
 

@@ -1,5 +1,5 @@
-#include "api/yaml.h"
 #include "brume/api/decode.h"
+#include "api/yaml.h"
 #include "brume/api/resources.h"
 #include "catch.h"
 
@@ -32,12 +32,14 @@ Json coerced(const char* resource, std::string_view text) {
 }  // namespace
 
 TEST_CASE("JSON: repeated keys are named by path and the last wins") {
-  auto decoded = decode(R"({"spec":{"replicas":1,"replicas":2,"c":[{},{"n":1,"n":2}]},"a":1,"a":{"b":1}})", MediaType::kJson);
+  auto decoded =
+      decode(R"({"spec":{"replicas":1,"replicas":2,"c":[{},{"n":1,"n":2}]},"a":1,"a":{"b":1}})", MediaType::kJson);
   REQUIRE(decoded.has_value());
   CHECK(decoded->value["spec"]["replicas"] == 2);
   CHECK(decoded->value["a"]["b"] == 1);
   CHECK(decoded->duplicate_fields == std::vector<std::string>{"duplicate field \"spec.replicas\"",
-                                                             "duplicate field \"spec.c[1].n\"", "duplicate field \"a\""});
+                                                              "duplicate field \"spec.c[1].n\"",
+                                                              "duplicate field \"a\""});
 }
 
 TEST_CASE("JSON: what is malformed is refused") {
@@ -53,8 +55,9 @@ TEST_CASE("JSON: what is malformed is refused") {
 }
 
 TEST_CASE("YAML scalars read as YAML 1.1") {
-  auto value = yaml("a: yes\nb: \"yes\"\nc: 0x1F\nd: 017\ne: 1_000\nf: 1.5\ng: ~\nh: off\ni: 08\nj: 1e3\nk: 2001-01-01\n"
-                    "l: '5'\nm: !!str 5\nnn: -7\no: 0o17\np: |\n  text\nq: 0b11\nr: .5\ns: -x\nt: 1.2.3\nu: n\n");
+  auto value = yaml(
+      "a: yes\nb: \"yes\"\nc: 0x1F\nd: 017\ne: 1_000\nf: 1.5\ng: ~\nh: off\ni: 08\nj: 1e3\nk: 2001-01-01\n"
+      "l: '5'\nm: !!str 5\nnn: -7\no: 0o17\np: |\n  text\nq: 0b11\nr: .5\ns: -x\nt: 1.2.3\nu: n\n");
   CHECK(value["a"] == true);
   CHECK(value["b"] == "yes");
   CHECK(value["c"] == 31);
@@ -123,7 +126,8 @@ TEST_CASE("YAML: bombs, several documents and bad bytes are refused") {
 }
 
 TEST_CASE("unknown fields are named by path") {
-  auto value = *parse_json(R"({"kind":"Deployment","foo":1,"spec":{"replicaz":1,"template":{"spec":{"containers":[{"name":"a"},
+  auto value =
+      *parse_json(R"({"kind":"Deployment","foo":1,"spec":{"replicaz":1,"template":{"spec":{"containers":[{"name":"a"},
     {"imag":"x"}]}}},"metadata":{"labels":{"any":"thing"}}})");
   auto unknown = unknown_fields(*res("deployments.apps").type, value);
   CHECK(unknown == std::vector<std::string>{"unknown field \"foo\"", "unknown field \"spec.replicaz\"",
@@ -135,10 +139,12 @@ TEST_CASE("types are checked with the words of Go's decoder") {
         "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32");
   CHECK(coerce_error("deployments.apps", R"({"spec":{"replicas":1.5}})") ==
         "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32");
-  CHECK(coerce_error("deployments.apps", R"({"spec":{"replicas":9999999999}})").find("number 9999999999") != std::string::npos);
+  CHECK(coerce_error("deployments.apps", R"({"spec":{"replicas":9999999999}})").find("number 9999999999") !=
+        std::string::npos);
   CHECK(coerce_error("pods", R"({"spec":{"containers":{}}})") ==
         "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container");
-  CHECK(coerce_error("pods", R"({"spec":"x"})") == "json: cannot unmarshal string into Go struct field Pod.spec of type v1.PodSpec");
+  CHECK(coerce_error("pods", R"({"spec":"x"})") ==
+        "json: cannot unmarshal string into Go struct field Pod.spec of type v1.PodSpec");
   CHECK(coerce_error("configmaps", R"({"data":{"a":1}})") ==
         "json: cannot unmarshal number into Go struct field ConfigMap.data of type string");
   CHECK(coerce_error("pods", R"({"metadata":{"labels":{"a":true}}})") ==
@@ -151,7 +157,8 @@ TEST_CASE("types are checked with the words of Go's decoder") {
 }
 
 TEST_CASE("values take their canonical form") {
-  auto pod = coerced("pods", R"({"foo":1,"metadata":{"name":"a","creationTimestamp":"2026-01-01T01:00:00.5+01:00","labels":null},
+  auto pod = coerced(
+      "pods", R"({"foo":1,"metadata":{"name":"a","creationTimestamp":"2026-01-01T01:00:00.5+01:00","labels":null},
     "spec":{"nodeName":null,"containers":[{"name":"c","resources":{"limits":{"cpu":"0.5","memory":1073741824}},"args":["a",null]}]}})");
   CHECK(!pod.contains("foo"));
   CHECK(pod["metadata"]["creationTimestamp"] == "2026-01-01T00:00:00Z");
@@ -176,7 +183,8 @@ TEST_CASE("the tables answer for every resource") {
     CHECK(find_resource(resource.group, resource.version, resource.plural) == &resource);
     CHECK(find_kind(resource.api_version(), resource.kind) == &resource);
     CHECK(find_field(*resource.type, "kind") != nullptr);
-    if (resource.has_verb("list")) CHECK(find_type(resource.api_version(), std::string(resource.kind) + "List") != nullptr);
+    if (resource.has_verb("list"))
+      CHECK(find_type(resource.api_version(), std::string(resource.kind) + "List") != nullptr);
   }
   for (const Type& type : builtin_types()) {
     CHECK(find_type(type.name) == &type);

@@ -53,36 +53,45 @@ void drive(Fuzzer fuzzer, const std::vector<std::string>& seeds, std::string_vie
 }  // namespace
 
 TEST_CASE("fuzz: decoding") {
-  drive(fuzz_yaml,
-        {"a: &x [1, 2]\nb: *x\nc: {d: e}\n", "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\nspec:\n  containers:\n  - name: c\n    "
-         "image: x\n    resources: {limits: {cpu: 500m}}\n  volumes:\n  - name: v\n",
-         R"({"metadata":{"name":"a","creationTimestamp":"2026-01-01T00:00:00Z"},"spec":{"containers":[{"name":"a","ports":[{"containerPort":1}]}]}})",
-         "? a\n: |\n  b\n--- !!str x\n...\n", "<<: {a: 1}\n\"k\": 'v'\n"},
-        "{}[]:,-?!&*|>'\"%@`# \n\t0aeE.~<=\\", 1500);
+  drive(
+      fuzz_yaml,
+      {"a: &x [1, 2]\nb: *x\nc: {d: e}\n",
+       "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\nspec:\n  containers:\n  - name: c\n    "
+       "image: x\n    resources: {limits: {cpu: 500m}}\n  volumes:\n  - name: v\n",
+       R"({"metadata":{"name":"a","creationTimestamp":"2026-01-01T00:00:00Z"},"spec":{"containers":[{"name":"a","ports":[{"containerPort":1}]}]}})",
+       "? a\n: |\n  b\n--- !!str x\n...\n", "<<: {a: 1}\n\"k\": 'v'\n"},
+      "{}[]:,-?!&*|>'\"%@`# \n\t0aeE.~<=\\", 1500);
 }
 
 TEST_CASE("fuzz: quantities") {
-  drive(fuzz_quantity, {"1", "0.5", "1024Mi", "-12e6", "999999999999999999999Ei", "1n", ".5u"}, "0123456789.+-eEinumkKMGTP", 20'000);
+  drive(fuzz_quantity, {"1", "0.5", "1024Mi", "-12e6", "999999999999999999999Ei", "1n", ".5u"},
+        "0123456789.+-eEinumkKMGTP", 20'000);
 }
 
 TEST_CASE("fuzz: selectors") {
-  drive(fuzz_selector, {"a=b,c!=d", "e in (x,y),!f", "g notin (,z)", "h>5", "metadata.name=a\\,b,status.phase!=Running"},
+  drive(fuzz_selector,
+        {"a=b,c!=d", "e in (x,y),!f", "g notin (,z)", "h>5", "metadata.name=a\\,b,status.phase!=Running"},
         "abin ()!=,<>\\.", 10'000);
 }
 
 TEST_CASE("fuzz: patches") {
   using namespace std::string_literals;
-  drive(fuzz_merge,
-        {R"({"containers":[{"name":"a"},{"name":"b"}]})"s + '\0' + R"({"$setElementOrder/containers":[{"name":"b"},{"name":"a"}],"containers":[{"name":"a","$patch":"delete"}]})",
-         R"({"volumes":[{"name":"v","emptyDir":{}}]})"s + '\0' + R"({"volumes":[{"name":"v","$retainKeys":["name"]}],"$deleteFromPrimitiveList/x":[1]})",
-         R"({"a":[1,2,{"b":3}]})"s + '\0' + R"([{"op":"move","from":"/a/0","path":"/a/2/c"},{"op":"copy","from":"","path":"/d"},{"op":"test","path":"/a/0","value":2}])"},
-        "{}[]:,\"$/ab01", 4000);
+  drive(
+      fuzz_merge,
+      {R"({"containers":[{"name":"a"},{"name":"b"}]})"s + '\0' +
+           R"({"$setElementOrder/containers":[{"name":"b"},{"name":"a"}],"containers":[{"name":"a","$patch":"delete"}]})",
+       R"({"volumes":[{"name":"v","emptyDir":{}}]})"s + '\0' +
+           R"({"volumes":[{"name":"v","$retainKeys":["name"]}],"$deleteFromPrimitiveList/x":[1]})",
+       R"({"a":[1,2,{"b":3}]})"s + '\0' +
+           R"([{"op":"move","from":"/a/0","path":"/a/2/c"},{"op":"copy","from":"","path":"/d"},{"op":"test","path":"/a/0","value":2}])"},
+      "{}[]:,\"$/ab01", 4000);
 }
 
 TEST_CASE("fuzz: stored objects") {
-  drive(fuzz_object,
-        {R"({"kind":"Pod","metadata":{"labels":{"a":"b"},"name":"x","uid":"u"},"spec":{"nodeName":"n"}})",
-         R"({"metadata":{"finalizers":["a"],"generation":2,"ownerReferences":[{"controller":true,"name":"y"}],"resourceVersion":"3"}})",
-         R"({"metadata":{}})"},
-        "{}[]:,\"\\ua0n", 10'000);
+  drive(
+      fuzz_object,
+      {R"({"kind":"Pod","metadata":{"labels":{"a":"b"},"name":"x","uid":"u"},"spec":{"nodeName":"n"}})",
+       R"({"metadata":{"finalizers":["a"],"generation":2,"ownerReferences":[{"controller":true,"name":"y"}],"resourceVersion":"3"}})",
+       R"({"metadata":{}})"},
+      "{}[]:,\"\\ua0n", 10'000);
 }

@@ -36,7 +36,8 @@ TEST_CASE("the revision is spliced in its sorted place") {
       {R"({"metadata":{}})", R"({"metadata":{"resourceVersion":"7"}})"},
       {R"({"metadata":{"name":"a"}})", R"({"metadata":{"name":"a","resourceVersion":"7"}})"},
       {R"({"metadata":{"uid":"u"}})", R"({"metadata":{"resourceVersion":"7","uid":"u"}})"},
-      {R"({"metadata":{"name":"a","uid":"u"},"spec":{}})", R"({"metadata":{"name":"a","resourceVersion":"7","uid":"u"},"spec":{}})"},
+      {R"({"metadata":{"name":"a","uid":"u"},"spec":{}})",
+       R"({"metadata":{"name":"a","resourceVersion":"7","uid":"u"},"spec":{}})"},
       {R"({"metadata":{"labels":{"resourceVersion":"x"},"name":"a"}})",
        R"({"metadata":{"labels":{"resourceVersion":"x"},"name":"a","resourceVersion":"7"}})"},
       {R"({"metadata":{"name":"a","resourceVersion":"1","uid":"u"}})",
@@ -52,7 +53,8 @@ TEST_CASE("the revision is spliced in its sorted place") {
 }
 
 TEST_CASE("what goes to the store has no revision and comes back the same") {
-  auto json = *parse_json(R"({"kind":"Pod","metadata":{"selfLink":"/x","resourceVersion":"5","name":"a","uid":"u"},"spec":{"x":[1,2]}})");
+  auto json = *parse_json(
+      R"({"kind":"Pod","metadata":{"selfLink":"/x","resourceVersion":"5","name":"a","uid":"u"},"spec":{"x":[1,2]}})");
   auto bytes = stored_bytes(json);
   CHECK(bytes == R"({"kind":"Pod","metadata":{"name":"a","uid":"u"},"spec":{"x":[1,2]}})");
   auto object = Object::from_stored(bytes, 9);
@@ -64,7 +66,8 @@ TEST_CASE("bytes that are no object are refused, never read past") {
   CHECK(Object::from_json(Json::array()).error().code == Code::kBadRequest);
   CHECK(Object::from_json(Json{{"metadata", 5}}).error().code == Code::kBadRequest);
   CHECK(Object::from_json(*parse_json(R"({"metadata":{"labels":{"a":5}}})")).error().code == Code::kBadRequest);
-  const std::string whole = R"({"kind":"Pod","metadata":{"labels":{"a":"b\u00e9"},"name":"x","ownerReferences":[{"name":"y"}]},"spec":{}})";
+  const std::string whole =
+      R"({"kind":"Pod","metadata":{"labels":{"a":"b\u00e9"},"name":"x","ownerReferences":[{"name":"y"}]},"spec":{}})";
   REQUIRE(Object::from_stored(whole, 1).has_value());
   for (std::size_t size = 0; size < whole.size(); ++size) {
     auto cut = Object::from_stored(whole.substr(0, size), 1);

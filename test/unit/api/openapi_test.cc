@@ -10,7 +10,8 @@ using namespace brume::api;
 namespace {
 
 void collect_refs(const Json& value, std::set<std::string>& refs) {
-  if (value.is_object() && value.contains("$ref") && value["$ref"].is_string()) refs.insert(value["$ref"].get<std::string>());
+  if (value.is_object() && value.contains("$ref") && value["$ref"].is_string())
+    refs.insert(value["$ref"].get<std::string>());
   if (!value.is_structured()) return;
   for (const Json& item : value) collect_refs(item, refs);
 }
@@ -78,7 +79,8 @@ TEST_CASE("the documents say what kubectl looks for") {
   const Json& item = document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"];
   REQUIRE(item.is_object());
   CHECK(item["patch"]["x-kubernetes-action"] == "patch");
-  CHECK(item["patch"]["x-kubernetes-group-version-kind"] == Json({{"group", "apps"}, {"kind", "Deployment"}, {"version", "v1"}}));
+  CHECK(item["patch"]["x-kubernetes-group-version-kind"] ==
+        Json({{"group", "apps"}, {"kind", "Deployment"}, {"version", "v1"}}));
   std::set<std::string> names;
   for (const Json& parameter : item["patch"]["parameters"]) names.insert(parameter["name"].get<std::string>());
   CHECK(names == std::set<std::string>{"dryRun", "fieldManager", "fieldValidation", "force"});
@@ -115,7 +117,8 @@ TEST_CASE("OpenAPI v2 as JSON and as protobuf") {
 TEST_CASE("custom resources join the documents") {
   static const std::string_view verbs[] = {"create", "delete", "get", "list", "patch", "update", "watch"};
   Resource resource{"stable.example.com", "v1", "crontabs", "crontab", "CronTab", true, verbs, {}, {}, {}, nullptr};
-  auto schema = *parse_json(R"({"type":"object","properties":{"spec":{"type":"object","nullable":true,"oneOf":[{"required":["x"]}]}}})");
+  auto schema = *parse_json(
+      R"({"type":"object","properties":{"spec":{"type":"object","nullable":true,"oneOf":[{"required":["x"]}]}}})");
   CustomResource custom{&resource, &schema};
   auto document = *parse_json(openapi_v3("stable.example.com", "v1", {&custom, 1}));
   check_refs(document);

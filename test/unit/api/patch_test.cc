@@ -38,7 +38,8 @@ TEST_CASE("RFC 6902: operations that apply") {
   CHECK(patched(R"({"a":1,"b":2})", R"([{"op":"remove","path":"/a"}])") == R"({"b":2})");
   CHECK(patched(R"({"a":[1,2,3]})", R"([{"op":"remove","path":"/a/1"}])") == R"({"a":[1,3]})");
   CHECK(patched(R"({"a":1})", R"([{"op":"replace","path":"/a","value":{"b":null}}])") == R"({"a":{"b":null}})");
-  CHECK(patched(R"({"a":{"b":1},"c":{}})", R"([{"op":"move","from":"/a/b","path":"/c/d"}])") == R"({"a":{},"c":{"d":1}})");
+  CHECK(patched(R"({"a":{"b":1},"c":{}})", R"([{"op":"move","from":"/a/b","path":"/c/d"}])") ==
+        R"({"a":{},"c":{"d":1}})");
   CHECK(patched(R"({"a":[1,2,3]})", R"([{"op":"move","from":"/a/0","path":"/a/2"}])") == R"({"a":[2,3,1]})");
   CHECK(patched(R"({"a":{"b":1}})", R"([{"op":"copy","from":"/a","path":"/c"}])") == R"({"a":{"b":1},"c":{"b":1}})");
   CHECK(patched(R"({"a/b":1,"m~n":2})", R"([{"op":"test","path":"/a~1b","value":1},{"op":"remove","path":"/m~0n"}])") ==
@@ -51,10 +52,12 @@ TEST_CASE("RFC 6902: operations that apply") {
 }
 
 TEST_CASE("RFC 6902: operations that do not fit are invalid, malformed ones bad") {
-  CHECK(patched(R"({"a":1})", R"([{"op":"test","path":"/a","value":2}])") == "invalid: testing value /a failed: test failed");
+  CHECK(patched(R"({"a":1})", R"([{"op":"test","path":"/a","value":2}])") ==
+        "invalid: testing value /a failed: test failed");
   CHECK(patched(R"({"a":"1"})", R"([{"op":"test","path":"/a","value":1}])").starts_with("invalid: "));
   CHECK(patched(R"({"a":1})", R"([{"op":"test","path":"/b","value":null}])").starts_with("invalid: "));
-  CHECK(patched(R"({"a":1})", R"([{"op":"remove","path":"/b"}])").starts_with("invalid: remove operation does not apply"));
+  CHECK(patched(R"({"a":1})", R"([{"op":"remove","path":"/b"}])")
+            .starts_with("invalid: remove operation does not apply"));
   CHECK(patched(R"({"a":1})", R"([{"op":"replace","path":"/b","value":1}])").starts_with("invalid: replace"));
   CHECK(patched(R"({"a":1})", R"([{"op":"add","path":"/b/c","value":1}])").starts_with("invalid: add"));
   CHECK(patched(R"({"a":[1]})", R"([{"op":"add","path":"/a/2","value":1}])").starts_with("invalid: add"));
@@ -102,17 +105,21 @@ TEST_CASE("RFC 7386 merge patch") {
 }
 
 TEST_CASE("strategic merge: maps, scalars and atomic lists") {
-  CHECK(strategic(R"({"nodeName":"a","hostNetwork":true})", R"({"nodeName":"b","hostNetwork":null})") == R"({"nodeName":"b"})");
+  CHECK(strategic(R"({"nodeName":"a","hostNetwork":true})", R"({"nodeName":"b","hostNetwork":null})") ==
+        R"({"nodeName":"b"})");
   CHECK(strategic(R"({"nodeSelector":{"a":"1","b":"2"}})", R"({"nodeSelector":{"b":null,"c":"3"}})") ==
         R"({"nodeSelector":{"a":"1","c":"3"}})");
-  CHECK(strategic(R"({"tolerations":[{"key":"a"}]})", R"({"tolerations":[{"key":"b"}]})") == R"({"tolerations":[{"key":"b"}]})");
-  CHECK(strategic("{}", R"({"securityContext":{"runAsUser":1,"fsGroup":null}})") == R"({"securityContext":{"runAsUser":1}})");
-  CHECK(strategic(R"({"securityContext":{"runAsUser":1}})", R"({"securityContext":{"$patch":"replace","fsGroup":2}})") ==
-        R"({"securityContext":{"fsGroup":2}})");
+  CHECK(strategic(R"({"tolerations":[{"key":"a"}]})", R"({"tolerations":[{"key":"b"}]})") ==
+        R"({"tolerations":[{"key":"b"}]})");
+  CHECK(strategic("{}", R"({"securityContext":{"runAsUser":1,"fsGroup":null}})") ==
+        R"({"securityContext":{"runAsUser":1}})");
+  CHECK(strategic(R"({"securityContext":{"runAsUser":1}})",
+                  R"({"securityContext":{"$patch":"replace","fsGroup":2}})") == R"({"securityContext":{"fsGroup":2}})");
   CHECK(strategic(R"({"securityContext":{"runAsUser":1}})", R"({"securityContext":{"$patch":"delete"}})") ==
         R"({"securityContext":{}})");
   CHECK(strategic("{}", R"({"securityContext":{"$patch":"delete"}})") == "{}");
-  CHECK(strategic(R"({"securityContext":{}})", R"({"securityContext":{"$patch":"spin"}})").starts_with("error: unknown patch type"));
+  CHECK(strategic(R"({"securityContext":{}})", R"({"securityContext":{"$patch":"spin"}})")
+            .starts_with("error: unknown patch type"));
 }
 
 TEST_CASE("strategic merge: lists with a merge key") {
@@ -121,17 +128,22 @@ TEST_CASE("strategic merge: lists with a merge key") {
         R"({"containers":[{"image":"1","name":"a"},{"image":"3","name":"b"}]})");
   CHECK(strategic(two, R"({"containers":[{"name":"c","image":"4","tty":null}]})") ==
         R"({"containers":[{"image":"4","name":"c"},{"image":"1","name":"a"},{"image":"2","name":"b"}]})");
-  CHECK(strategic(two, R"({"containers":[{"name":"a","$patch":"delete"}]})") == R"({"containers":[{"image":"2","name":"b"}]})");
+  CHECK(strategic(two, R"({"containers":[{"name":"a","$patch":"delete"}]})") ==
+        R"({"containers":[{"image":"2","name":"b"}]})");
   CHECK(strategic(two, R"({"containers":[{"$patch":"replace"},{"name":"x"}]})") == R"({"containers":[{"name":"x"}]})");
-  CHECK(strategic(two, R"({"containers":[{"image":"x"}]})").find("does not contain declared merge key: name") != std::string::npos);
+  CHECK(strategic(two, R"({"containers":[{"image":"x"}]})").find("does not contain declared merge key: name") !=
+        std::string::npos);
   CHECK(strategic(two, R"({"containers":[{"$patch":"delete"}]})").find("merge key: name") != std::string::npos);
-  CHECK(strategic(two, R"({"containers":[{"name":"a","$patch":"merge"}]})").starts_with("error: merging lists cannot yet"));
+  CHECK(strategic(two, R"({"containers":[{"name":"a","$patch":"merge"}]})")
+            .starts_with("error: merging lists cannot yet"));
   CHECK(strategic(two, R"({"containers":[5]})").starts_with("error: "));
   CHECK(strategic(two, R"({"containers":null})") == "{}");
   // Two ports with one number: the merge key finds the first.
-  CHECK(strategic(R"({"containers":[{"name":"a","ports":[{"containerPort":53,"protocol":"UDP"},{"containerPort":53,"protocol":"TCP"}]}]})",
-                  R"({"containers":[{"name":"a","ports":[{"containerPort":53,"name":"dns"}]}]})") ==
-        R"({"containers":[{"name":"a","ports":[{"containerPort":53,"name":"dns","protocol":"UDP"},{"containerPort":53,"protocol":"TCP"}]}]})");
+  CHECK(
+      strategic(
+          R"({"containers":[{"name":"a","ports":[{"containerPort":53,"protocol":"UDP"},{"containerPort":53,"protocol":"TCP"}]}]})",
+          R"({"containers":[{"name":"a","ports":[{"containerPort":53,"name":"dns"}]}]})") ==
+      R"({"containers":[{"name":"a","ports":[{"containerPort":53,"name":"dns","protocol":"UDP"},{"containerPort":53,"protocol":"TCP"}]}]})");
 }
 
 TEST_CASE("strategic merge: element order") {
@@ -141,8 +153,11 @@ TEST_CASE("strategic merge: element order") {
   CHECK(strategic(three, R"({"$setElementOrder/containers":[{"name":"d"},{"name":"a"},{"name":"b"},{"name":"c"}],
                             "containers":[{"name":"d","tty":true}]})") ==
         R"({"containers":[{"name":"d","tty":true},{"name":"a"},{"name":"b"},{"name":"c"}]})");
-  CHECK(strategic("{}", R"({"$setElementOrder/containers":[{"name":"b"},{"name":"a"}],"containers":[{"name":"b"},{"name":"a"}]})") ==
-        R"({"containers":[{"name":"b"},{"name":"a"}]})");
+  CHECK(
+      strategic(
+          "{}",
+          R"({"$setElementOrder/containers":[{"name":"b"},{"name":"a"}],"containers":[{"name":"b"},{"name":"a"}]})") ==
+      R"({"containers":[{"name":"b"},{"name":"a"}]})");
   CHECK(strategic(three, R"({"$setElementOrder/containers":[{"name":"a"}],"containers":[{"name":"z"}]})")
             .find("doesn't match $setElementOrder") != std::string::npos);
   CHECK(strategic(three, R"({"$setElementOrder/containers":5})").starts_with("error: "));
@@ -156,15 +171,18 @@ TEST_CASE("strategic merge: retainKeys and primitive lists") {
   CHECK(strategic(R"({"volumes":[{"name":"v","emptyDir":{}}]})",
                   R"({"volumes":[{"name":"v","$retainKeys":["name","hostPath"],"hostPath":{"path":"/x"}}]})") ==
         R"({"volumes":[{"hostPath":{"path":"/x"},"name":"v"}]})");
-  CHECK(strategic(R"({"volumes":[{"name":"v"}]})", R"({"volumes":[{"name":"v","$retainKeys":["name"],"hostPath":{}}]})") ==
+  CHECK(strategic(R"({"volumes":[{"name":"v"}]})",
+                  R"({"volumes":[{"name":"v","$retainKeys":["name"],"hostPath":{}}]})") ==
         "error: invalid patch format of retainKeys");
   auto meta = [](std::string_view doc, std::string_view patch) {
     auto out = strategic_merge_patch(*find_type("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), j(doc), j(patch));
     return out ? dump_json(*out) : "error: " + out.error().message;
   };
   CHECK(meta(R"({"finalizers":["a","b"]})", R"({"finalizers":["b","c"]})") == R"({"finalizers":["a","b","c"]})");
-  CHECK(meta(R"({"finalizers":["a","b","a"]})", R"({"$deleteFromPrimitiveList/finalizers":["a"]})") == R"({"finalizers":["b"]})");
-  CHECK(meta(R"({"finalizers":["a","b"]})", R"({"$setElementOrder/finalizers":["b","a"]})") == R"({"finalizers":["b","a"]})");
+  CHECK(meta(R"({"finalizers":["a","b","a"]})", R"({"$deleteFromPrimitiveList/finalizers":["a"]})") ==
+        R"({"finalizers":["b"]})");
+  CHECK(meta(R"({"finalizers":["a","b"]})", R"({"$setElementOrder/finalizers":["b","a"]})") ==
+        R"({"finalizers":["b","a"]})");
   CHECK(meta("{}", R"({"$deleteFromPrimitiveList/finalizers":["a"]})") == "{}");
   CHECK(meta(R"({"finalizers":["a"]})", R"({"$deleteFromPrimitiveListfinalizers":["a"]})").starts_with("error: "));
 }

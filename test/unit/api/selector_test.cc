@@ -68,7 +68,8 @@ TEST_CASE("selectors from objects") {
   CHECK(!LabelSelector::from_json(Json())->matches({}));
   CHECK(LabelSelector::from_json(Json::object())->empty());
   CHECK(LabelSelector::from_json(Json::object())->matches({{"a", "b"}}));
-  auto json = *parse_json(R"({"matchLabels":{"a":"b"},"matchExpressions":[{"key":"c","operator":"In","values":["x","y"]},
+  auto json =
+      *parse_json(R"({"matchLabels":{"a":"b"},"matchExpressions":[{"key":"c","operator":"In","values":["x","y"]},
     {"key":"d","operator":"DoesNotExist"}]})");
   auto selector = LabelSelector::from_json(json);
   REQUIRE(selector.has_value());
@@ -122,7 +123,8 @@ TEST_CASE("field selectors of other resources and bad ones") {
   CHECK(FieldSelector::parse(res("configmaps"), "spec.color=red", {"spec.color"}).has_value());
   auto job = Object::from_json(*parse_json(R"({"metadata":{"name":"j"},"status":{"succeeded":3}})"));
   CHECK(FieldSelector::parse(res("jobs.batch"), "status.successful=3")->matches(**job));
-  auto event = Object::from_json(*parse_json(R"({"metadata":{"name":"e"},"reportingController":"c","regarding":{"name":"p"}})"));
+  auto event =
+      Object::from_json(*parse_json(R"({"metadata":{"name":"e"},"reportingController":"c","regarding":{"name":"p"}})"));
   CHECK(FieldSelector::parse(res("events.events.k8s.io"), "involvedObject.name=p,source=c")->matches(**event));
 }
 

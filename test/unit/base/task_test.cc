@@ -51,7 +51,9 @@ TEST_CASE("on_loop runs on the other loop") {
   two.start();
   one.run_and_wait([&]() -> Task<void> {
     const auto here = std::this_thread::get_id();
-    std::function<Task<std::thread::id>()> body = []() -> Task<std::thread::id> { co_return std::this_thread::get_id(); };
+    std::function<Task<std::thread::id>()> body = []() -> Task<std::thread::id> {
+      co_return std::this_thread::get_id();
+    };
     const auto there = co_await on_loop<std::thread::id>(two.executor(), body);
     CHECK(here != there);
   });

@@ -90,13 +90,16 @@ TEST_CASE("elements come back as they were put in") {
     nft::Batch batch(nft::Family::kIpv4, "test");
     batch.add_table();
     batch.add_set(set);
-    for (char i = 0; i < 100; ++i) batch.add_element("numbers", std::string{i, 0, 0, 0}, {std::string{0, 0, 0, i}, std::nullopt});
+    for (char i = 0; i < 100; ++i)
+      batch.add_element("numbers", std::string{i, 0, 0, 0}, {std::string{0, 0, 0, i}, std::nullopt});
     REQUIRE(batch.commit(*socket).has_value());
     int seen = 0;
-    REQUIRE(nft::each_element(*socket, nft::Family::kIpv4, "test", "numbers", [&](std::string_view key, std::string_view value) {
-              CHECK(key[0] == value[3]);
-              ++seen;
-            }).has_value());
+    REQUIRE(nft::each_element(*socket, nft::Family::kIpv4, "test", "numbers",
+                              [&](std::string_view key, std::string_view value) {
+                                CHECK(key[0] == value[3]);
+                                ++seen;
+                              })
+                .has_value());
     CHECK(seen == 100);
     CHECK(!nft::each_element(*socket, nft::Family::kIpv4, "test", "other", [](auto, auto) {}).has_value());
   });

@@ -47,12 +47,24 @@ TEST_CASE("names") {
   CHECK(!Name::parse("acluster.local")->within(*Name::parse("cluster.local")));
   CHECK(!Name::parse("local")->within(*Name::parse("cluster.local")));
   // A label that contains what looks like the zone's wire form is not within the zone.
-  CHECK(!Name::from_wire(std::string("\x05" "a\x03" "com" "\0", 7)).within(*Name::parse("com")));
-  CHECK(Name::from_wire(std::string("\x03" "a.b" "\0", 5)).str() == "a\\046b");
+  CHECK(!Name::from_wire(std::string("\x05"
+                                     "a\x03"
+                                     "com"
+                                     "\0",
+                                     7))
+             .within(*Name::parse("com")));
+  CHECK(Name::from_wire(std::string("\x03"
+                                    "a.b"
+                                    "\0",
+                                    5))
+            .str() == "a\\046b");
 }
 
 TEST_CASE("queries are read, and what is broken is refused") {
-  std::string name("\x03web\x07" "default\x00", 13);
+  std::string name(
+      "\x03web\x07"
+      "default\x00",
+      13);
   auto good = parse_query(message(name + kTail));
   REQUIRE(good.has_value());
   CHECK(good->name.str() == "web.default");
@@ -77,13 +89,25 @@ TEST_CASE("queries are read, and what is broken is refused") {
     for (std::size_t cut = 0; cut < name.size() + 4; ++cut) {
       CHECK(parse_query(message((name + kTail).substr(0, cut))).error().code == Code::kBadRequest);
     }
-    CHECK(!parse_query(message(std::string("\xc0\x0c", 2) + kTail)).has_value());            // points to itself
-    CHECK(!parse_query(message(std::string("\x01" "a\xc0\x0c", 4) + kTail)).has_value());    // loop by a label
-    CHECK(!parse_query(message(std::string("\xc0\x00", 2) + kTail)).has_value());            // into the header
-    CHECK(!parse_query(message(std::string("\xc0\xff", 2) + kTail)).has_value());            // beyond the end
-    CHECK(!parse_query(message(std::string("\x80" "a\x00", 3) + kTail)).has_value());        // reserved label type
+    CHECK(!parse_query(message(std::string("\xc0\x0c", 2) + kTail)).has_value());  // points to itself
+    CHECK(!parse_query(message(std::string("\x01"
+                                           "a\xc0\x0c",
+                                           4) +
+                               kTail))
+               .has_value());                                                      // loop by a label
+    CHECK(!parse_query(message(std::string("\xc0\x00", 2) + kTail)).has_value());  // into the header
+    CHECK(!parse_query(message(std::string("\xc0\xff", 2) + kTail)).has_value());  // beyond the end
+    CHECK(!parse_query(message(std::string("\x80"
+                                           "a\x00",
+                                           3) +
+                               kTail))
+               .has_value());  // reserved label type
     std::string too_long;
-    for (int i = 0; i < 128; ++i) too_long += std::string("\x01" "a", 2);
+    for (int i = 0; i < 128; ++i)
+      too_long += std::string(
+          "\x01"
+          "a",
+          2);
     CHECK(!parse_query(message(too_long + std::string(1, '\0') + kTail)).has_value());
   }
 }
@@ -91,7 +115,8 @@ TEST_CASE("queries are read, and what is broken is refused") {
 TEST_CASE("answers are written, compressed, and cut to size") {
   auto q = query("Web.Default.svc.cluster.local", Type::kA);
   Answer answer{Rcode::kNoError, true, {}, {}, {}};
-  for (int i = 0; i < 60; ++i) answer.answers.push_back(Record::address(q.name, 30, *net::IpAddress::parse("10.42.0." + std::to_string(i))));
+  for (int i = 0; i < 60; ++i)
+    answer.answers.push_back(Record::address(q.name, 30, *net::IpAddress::parse("10.42.0." + std::to_string(i))));
   std::string whole = write_answer(q, answer, kMaxMessage);
   auto info = parse_response(whole);
   REQUIRE(info.has_value());
@@ -116,8 +141,11 @@ TEST_CASE("answers are written, compressed, and cut to size") {
 
 TEST_CASE("random bytes never do harm, nor do mutated messages") {
   auto q = query("a.b.c.example", Type::kSrv);
-  Answer answer{Rcode::kNoError, true, {Record::srv(q.name, 30, 0, 100, 80, *Name::parse("x.example"))},
-                {Record::soa(*Name::parse("example"), 30, *Name::parse("ns.example"), *Name::parse("h.example"), 1)}, {}};
+  Answer answer{Rcode::kNoError,
+                true,
+                {Record::srv(q.name, 30, 0, 100, 80, *Name::parse("x.example"))},
+                {Record::soa(*Name::parse("example"), 30, *Name::parse("ns.example"), *Name::parse("h.example"), 1)},
+                {}};
   std::string good = write_answer(q, answer, kMaxMessage);
   for (int i = 0; i < 20'000; ++i) {
     std::string bytes = i % 2 == 0 ? random_bytes(random_u64() % 80) : good;
@@ -134,7 +162,8 @@ TEST_CASE("the cache keeps what it may, for as long as it may") {
   auto now = DnsCache::Time(std::chrono::hours(1));
   auto q = query("Example.com", Type::kA);
   auto response = [&](std::uint32_t ttl, Rcode rcode = Rcode::kNoError) {
-    return write_answer(q, {rcode, false, {Record::address(q.name, ttl, *net::IpAddress::parse("192.0.2.7"))}, {}, {}}, 512);
+    return write_answer(q, {rcode, false, {Record::address(q.name, ttl, *net::IpAddress::parse("192.0.2.7"))}, {}, {}},
+                        512);
   };
   std::string kept = response(10);
   cache.put(q, kept, *parse_response(kept), now);
@@ -167,8 +196,9 @@ TEST_CASE("the cache keeps what it may, for as long as it may") {
 }
 
 TEST_CASE("resolv.conf") {
-  auto servers = read_resolv_conf("# x\nnameserver 192.0.2.1\n nameserver\t2001:db8::1 # y\nnameserver bad\nnameserverx 1.1.1.1\n"
-                                  "search a\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n");
+  auto servers = read_resolv_conf(
+      "# x\nnameserver 192.0.2.1\n nameserver\t2001:db8::1 # y\nnameserver bad\nnameserverx 1.1.1.1\n"
+      "search a\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n");
   REQUIRE(servers.size() == 3);
   CHECK(servers[1].address.str() == "2001:db8::1");
   CHECK(servers[2].address.str() == "192.0.2.2");

@@ -181,10 +181,14 @@ struct Bench {
     options.resolv_conf = "/nonexistent";
     options.health_port = options.ready_port = 0;
     api.seed("namespaces", {{"metadata", {{"name", "default"}}}});
-    api.seed("services", service("web", {{"clusterIP", "10.43.0.80"}, {"clusterIPs", {"10.43.0.80"}}, {"ports", {{{"name", "http"}, {"port", 80}}}}}));
+    api.seed("services", service("web", {{"clusterIP", "10.43.0.80"},
+                                         {"clusterIPs", {"10.43.0.80"}},
+                                         {"ports", {{{"name", "http"}, {"port", 80}}}}}));
     api.seed("services", service("outside", {{"type", "ExternalName"}, {"externalName", "www.example.com"}}));
-    api.seed("services", service("inside", {{"type", "ExternalName"}, {"externalName", "web.default.svc.cluster.local"}}));
-    api.seed("services", service("loop", {{"type", "ExternalName"}, {"externalName", "loop.default.svc.cluster.local"}}));
+    api.seed("services",
+             service("inside", {{"type", "ExternalName"}, {"externalName", "web.default.svc.cluster.local"}}));
+    api.seed("services",
+             service("loop", {{"type", "ExternalName"}, {"externalName", "loop.default.svc.cluster.local"}}));
     loop.start();
   }
   void start(bool await_ready = true) {
@@ -203,7 +207,9 @@ struct Bench {
     });
     loop.stop();
   }
-  std::string udp(const std::string& name, Type type, bool edns = false) { return ask_udp(server->port(), query_bytes(name, type, edns)); }
+  std::string udp(const std::string& name, Type type, bool edns = false) {
+    return ask_udp(server->port(), query_bytes(name, type, edns));
+  }
   std::string tcp(const std::string& name, Type type) { return ask_tcp(server->port(), query_bytes(name, type)); }
 };
 
@@ -282,7 +288,8 @@ TEST_CASE("the first name server is dead: the next one is asked") {
   socklen_t length = sizeof own;
   getsockname(dead, reinterpret_cast<sockaddr*>(&own), &length);
   close(dead);  // asking there is refused at once
-  b.options.upstreams = {"127.0.0.1:" + std::to_string(ntohs(own.sin_port)), "127.0.0.1:" + std::to_string(upstream.port)};
+  b.options.upstreams = {"127.0.0.1:" + std::to_string(ntohs(own.sin_port)),
+                         "127.0.0.1:" + std::to_string(upstream.port)};
   b.start();
   CHECK(address_in(b.udp("www.example.com", Type::kA)) == "192.0.2.99");
 }
@@ -312,7 +319,8 @@ TEST_CASE("health and readiness are told over HTTP") {
   });
   b.start(false);
   auto status = [&](std::uint16_t port, const std::string& path) {
-    return test::value_of<int>([url = "http://127.0.0.1:" + std::to_string(port) + path]() -> Task<int> { return fetch_status(url); });
+    return test::value_of<int>(
+        [url = "http://127.0.0.1:" + std::to_string(port) + path]() -> Task<int> { return fetch_status(url); });
   };
   CHECK(status(b.options.health_port, "/health") == 200);
   CHECK(status(b.options.health_port, "/other") == 404);

@@ -43,9 +43,10 @@ struct Bench {
     alias.external_name = "example.com";
     zone.set_service(alias);
     zone.set_slice("default/web-1", {"default/web", {{"http", IPPROTO_TCP, "tcp", 8080, 0}}, {endpoint("10.42.0.9")}});
-    zone.set_slice("default/db-1", {"default/db",
-                                    {{"http", IPPROTO_TCP, "tcp", 5432, 0}},
-                                    {endpoint("10.42.0.5", "db-0"), endpoint("10.42.0.6"), endpoint("10.42.0.7", "db-2", false)}});
+    zone.set_slice("default/db-1",
+                   {"default/db",
+                    {{"http", IPPROTO_TCP, "tcp", 5432, 0}},
+                    {endpoint("10.42.0.5", "db-0"), endpoint("10.42.0.6"), endpoint("10.42.0.7", "db-2", false)}});
   }
   std::optional<Answer> ask(const std::string& name, Type type) const {
     Query query;
@@ -58,7 +59,8 @@ struct Bench {
   std::string text(const std::string& name, Type type) const {
     auto answer = ask(name, type);
     if (!answer) return "forward";
-    if (answer->rcode == Rcode::kNxDomain) return answer->authority.size() == 1 && answer->answers.empty() ? "NXDOMAIN" : "broken";
+    if (answer->rcode == Rcode::kNxDomain)
+      return answer->authority.size() == 1 && answer->answers.empty() ? "NXDOMAIN" : "broken";
     if (answer->rcode != Rcode::kNoError) return "error";
     if (answer->answers.empty()) return answer->authority.size() == 1 ? "NODATA" : "broken";
     std::vector<std::string> parts;
@@ -67,8 +69,9 @@ struct Bench {
       if (record.type == Type::kA || record.type == Type::kAaaa) {
         part = net::IpAddress::from_octets(record.data)->str();
       } else if (record.type == Type::kSrv) {
-        part = std::to_string(static_cast<unsigned char>(record.data[4]) * 256 + static_cast<unsigned char>(record.data[5])) + " " +
-               Name::from_wire(record.data.substr(6)).str();
+        part = std::to_string(static_cast<unsigned char>(record.data[4]) * 256 +
+                              static_cast<unsigned char>(record.data[5])) +
+               " " + Name::from_wire(record.data.substr(6)).str();
       } else if (record.type == Type::kTxt) {
         part = record.data.substr(1);
       } else if (record.type == Type::kSoa) {
@@ -148,7 +151,8 @@ TEST_CASE("reverse names") {
   CHECK(b.text("5.0.42.10.in-addr.arpa", Type::kPtr) == "db-0.db.default.svc.cluster.local");
   CHECK(b.text("9.0.42.10.in-addr.arpa", Type::kPtr) == "10-42-0-9.web.default.svc.cluster.local");
   CHECK(b.text("7.0.42.10.in-addr.arpa", Type::kPtr) == "forward");
-  CHECK(b.text("0.8.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.3.4.0.0.0.0.d.f.ip6.arpa", Type::kPtr) == "web.default.svc.cluster.local");
+  CHECK(b.text("0.8.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.3.4.0.0.0.0.d.f.ip6.arpa", Type::kPtr) ==
+        "web.default.svc.cluster.local");
   CHECK(b.text("43.10.in-addr.arpa", Type::kPtr) == "forward");
 }
 

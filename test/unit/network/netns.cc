@@ -69,7 +69,8 @@ std::string error_word(int error) {
   return std::strerror(error);
 }
 
-std::string ask_here(Protocol protocol, const std::string& to, std::uint16_t port, int timeout_ms, std::uint16_t source_port) {
+std::string ask_here(Protocol protocol, const std::string& to, std::uint16_t port, int timeout_ms,
+                     std::uint16_t source_port) {
   int fd = socket(AF_INET, (protocol == Protocol::kTcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   must(fd >= 0, "socket");
   std::string answer;
@@ -196,8 +197,10 @@ std::string who(const Netns* netns, Protocol protocol, const std::string& addres
   return answer.substr(0, answer.find(' '));
 }
 
-void join(const Netns* a, const std::string& a_address, const Netns* b, const std::string& b_address, bool b_routes_via_a) {
-  auto configure = [](netlink::Socket& socket, const std::string& name, const std::string& address, const std::string& gateway) {
+void join(const Netns* a, const std::string& a_address, const Netns* b, const std::string& b_address,
+          bool b_routes_via_a) {
+  auto configure = [](netlink::Socket& socket, const std::string& name, const std::string& address,
+                      const std::string& gateway) {
     auto link = netlink::find_link(socket, name);
     must(link.has_value() && link->has_value(), "link " + name);
     netlink::Messages messages;

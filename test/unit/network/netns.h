@@ -8,8 +8,8 @@
 
 namespace brume::test {
 
-/// Runs `body` on a thread of its own, in a new network namespace with "lo" up. What the body starts there stays there. An
-/// assertion that fails in it ends the test as usual. Without the privilege it says so and does nothing.
+/// Runs `body` on a thread of its own, in a new network namespace with "lo" up. What the body starts there stays there.
+/// An assertion that fails in it ends the test as usual. Without the privilege it says so and does nothing.
 void in_new_netns(const std::function<void()>& body);
 /// Whether namespaces may be made here.
 bool can_make_netns();
@@ -32,11 +32,12 @@ class Netns {
 
 enum class Protocol { kTcp, kUdp };
 
-/// Answers every connection (or datagram) on `port` with "<name> <the client's address>". Lives in the namespace of `netns`, or
-/// of the caller for null.
+/// Answers every connection (or datagram) on `port` with "<name> <the client's address>". Lives in the namespace of
+/// `netns`, or of the caller for null.
 class Responder {
  public:
-  Responder(const Netns* netns, std::string name, Protocol protocol, std::uint16_t port, std::string address = "0.0.0.0");
+  Responder(const Netns* netns, std::string name, Protocol protocol, std::uint16_t port,
+            std::string address = "0.0.0.0");
   ~Responder();
   Responder(const Responder&) = delete;
   Responder& operator=(const Responder&) = delete;
@@ -51,10 +52,12 @@ class Responder {
 std::string ask(const Netns* netns, Protocol protocol, const std::string& address, std::uint16_t port,
                 int timeout_ms = 400, std::uint16_t source_port = 0);
 /// The first word of ask().
-std::string who(const Netns* netns, Protocol protocol, const std::string& address, std::uint16_t port, int timeout_ms = 400);
+std::string who(const Netns* netns, Protocol protocol, const std::string& address, std::uint16_t port,
+                int timeout_ms = 400);
 
 /// Joins two namespaces by a veth pair with these addresses (/24); `b_routes_via_a` gives b a default route to a.
-void join(const Netns* a, const std::string& a_address, const Netns* b, const std::string& b_address, bool b_routes_via_a);
+void join(const Netns* a, const std::string& a_address, const Netns* b, const std::string& b_address,
+          bool b_routes_via_a);
 
 /// Standard output of a program that looks (nft list ruleset, ip addr); run in the caller's namespace.
 std::string output_of(const std::string& command);

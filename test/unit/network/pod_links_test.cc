@@ -13,9 +13,7 @@ using namespace brume::test;
 using network::PodHostPort;
 
 namespace {
-void bridge_hooks(bool on) {
-  std::ofstream("/proc/sys/net/bridge/bridge-nf-call-iptables") << (on ? "1" : "0");
-}
+void bridge_hooks(bool on) { std::ofstream("/proc/sys/net/bridge/bridge-nf-call-iptables") << (on ? "1" : "0"); }
 }  // namespace
 
 TEST_CASE("pods reach each other, the node reaches pods, pods reach the node") {

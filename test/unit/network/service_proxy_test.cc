@@ -26,10 +26,11 @@ Json slice_json(const std::string& name, const std::string& service, const std::
   for (const auto& address : addresses) {
     endpoints.push_back({{"addresses", {address}}, {"nodeName", "node"}, {"conditions", {{"ready", true}}}});
   }
-  return {{"metadata", {{"namespace", "default"}, {"name", name}, {"labels", {{"kubernetes.io/service-name", service}}}}},
-          {"addressType", "IPv4"},
-          {"endpoints", endpoints},
-          {"ports", {{{"name", "http"}, {"protocol", "TCP"}, {"port", 80}}}}};
+  return {
+      {"metadata", {{"namespace", "default"}, {"name", name}, {"labels", {{"kubernetes.io/service-name", service}}}}},
+      {"addressType", "IPv4"},
+      {"endpoints", endpoints},
+      {"ports", {{{"name", "http"}, {"protocol", "TCP"}, {"port", 80}}}}};
 }
 
 api::ObjectPtr object(Json json, const char* api_version, const char* kind) {
@@ -38,10 +39,12 @@ api::ObjectPtr object(Json json, const char* api_version, const char* kind) {
   return ok(api::Object::from_json(json));
 }
 
-network::ServicePorts model(const Json& service, const std::vector<Json>& slices, network::ServiceProxyOptions options = {}) {
+network::ServicePorts model(const Json& service, const std::vector<Json>& slices,
+                            network::ServiceProxyOptions options = {}) {
   options.node_name = "node";
   std::vector<network::SliceView> views;
-  for (const auto& slice : slices) views.push_back(network::view_slice(*object(slice, "discovery.k8s.io/v1", "EndpointSlice")));
+  for (const auto& slice : slices)
+    views.push_back(network::view_slice(*object(slice, "discovery.k8s.io/v1", "EndpointSlice")));
   std::vector<const network::SliceView*> pointers;
   for (const auto& view : views) pointers.push_back(&view);
   return network::service_ports(network::view_service(*object(service, "v1", "Service")), pointers, options);
@@ -59,7 +62,8 @@ TEST_CASE("the model of a service") {
     CHECK(ports.begin()->second.endpoints == std::vector<network::ServiceEndpoint>{{ip("10.42.0.5"), 80, true}});
   }
   SECTION("several slices, overlapping") {
-    auto ports = model(service_json("web", "10.43.0.80"), {slice, slice_json("web-2", "web", {"10.42.0.6", "10.42.1.7"})});
+    auto ports =
+        model(service_json("web", "10.43.0.80"), {slice, slice_json("web-2", "web", {"10.42.0.6", "10.42.1.7"})});
     CHECK(ports.begin()->second.endpoints.size() == 3);
   }
   SECTION("none ready: those that end and still serve") {
@@ -119,7 +123,8 @@ TEST_CASE("the proxy follows the API") {
     loop.start();
     loop.run_and_wait([&]() -> Task<void> {
       client::InformerFactory informers(api, loop.executor(), system_clock());
-      auto proxy = ok(network::ServiceProxy::create({"node", node.options.cluster_cidr, node.options.service_cidrs, false}, informers));
+      auto proxy = ok(network::ServiceProxy::create(
+          {"node", node.options.cluster_cidr, node.options.service_cidrs, false}, informers));
       proxy->start();
       informers.start();
       auto answers = [&](std::string address, std::string expected) {

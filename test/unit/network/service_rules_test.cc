@@ -44,7 +44,9 @@ struct Cluster {
   Pod c{node, "c"};
   ServiceRules rules;
 
-  Cluster() : rules(ok(ServiceRules::open(node.service_options()))) { join(nullptr, "192.0.2.1", &outside, "192.0.2.2", true); }
+  Cluster() : rules(ok(ServiceRules::open(node.service_options()))) {
+    join(nullptr, "192.0.2.1", &outside, "192.0.2.2", true);
+  }
 };
 
 }  // namespace
@@ -54,8 +56,9 @@ TEST_CASE("a cluster IP spreads over its endpoints, from pods and from the node,
     in_new_netns([&] {
       bridge_hooks(hooks);
       Cluster t;
-      ok(t.rules.start({{"default/web/http/tcp", service("10.43.0.80", {t.a.endpoint(), t.b.endpoint()})},
-                        {"default/web/dgram/udp", service("10.43.0.80", {t.a.endpoint(), t.b.endpoint()}, IPPROTO_UDP)}}));
+      ok(t.rules.start(
+          {{"default/web/http/tcp", service("10.43.0.80", {t.a.endpoint(), t.b.endpoint()})},
+           {"default/web/dgram/udp", service("10.43.0.80", {t.a.endpoint(), t.b.endpoint()}, IPPROTO_UDP)}}));
       for (const Netns* client : {static_cast<const Netns*>(&t.c.netns), static_cast<const Netns*>(nullptr)}) {
         auto counts = tally(client, "10.43.0.80", 80, 40);
         CHECK(counts["a"] > 5);
@@ -83,7 +86,8 @@ TEST_CASE("no endpoints, no such port, no such service: refused at once") {
     empty.external_ips = {ip("198.51.100.7")};
     auto datagrams = service("10.43.0.80", {}, IPPROTO_UDP);
     datagrams.node_port = 30080;
-    ok(t.rules.start({{"default/web/http/tcp", empty}, {"default/web/dgram/udp", datagrams},
+    ok(t.rules.start({{"default/web/http/tcp", empty},
+                      {"default/web/dgram/udp", datagrams},
                       {"default/ok/http/tcp", service("10.43.0.81", {t.a.endpoint()})}}));
     for (auto protocol : {Protocol::kTcp, Protocol::kUdp}) {
       CHECK(ask(&t.c.netns, protocol, "10.43.0.80", 80) == "refused");
@@ -146,7 +150,8 @@ TEST_CASE("node ports: from outside, from pods, from the node; not on loopback")
       web.node_port = 30080;
       auto datagrams = service("10.43.0.80", {t.a.endpoint()}, IPPROTO_UDP);
       datagrams.node_port = 30080;
-      ok(t.rules.start({{"default/web/http/tcp", web}, {"default/web/dgram/udp", datagrams},
+      ok(t.rules.start({{"default/web/http/tcp", web},
+                        {"default/web/dgram/udp", datagrams},
                         {"default/inner/http/tcp", service("10.43.0.81", {t.a.endpoint()})}}));
       auto counts = tally(&t.outside, "192.0.2.1", 30080, 30);
       CHECK(counts["a"] + counts["b"] == 30);
@@ -226,7 +231,9 @@ TEST_CASE("a change touches one service; removal; a table deleted by someone els
     Cluster t;
     ok(t.rules.start({{"default/web/http/tcp", service("10.43.0.80", {t.a.endpoint()})},
                       {"default/other/http/tcp", service("10.43.0.81", {t.b.endpoint()})}}));
-    auto handle = [] { return output_of("nft -a list chain ip brume cluster/default/other/http/tcp 2>&1 | grep handle"); };
+    auto handle = [] {
+      return output_of("nft -a list chain ip brume cluster/default/other/http/tcp 2>&1 | grep handle");
+    };
     std::string before = handle();
     CHECK(before.find("numgen") != std::string::npos);
     ok(t.rules.apply({{"default/web/http/tcp", service("10.43.0.80", {t.a.endpoint(), t.c.endpoint()})}}));
@@ -311,6 +318,7 @@ TEST_CASE("a thousand services: one transaction, and a small change stays small"
     ok(t.rules.apply({{"default/s7/http/tcp", changed}}));
     auto took = std::chrono::steady_clock::now() - start;
     CHECK(took < std::chrono::milliseconds(500));
-    if (getenv("BRUME_TIMES")) WARN("change of one: " << std::chrono::duration_cast<std::chrono::microseconds>(took).count() << " us");
+    if (getenv("BRUME_TIMES"))
+      WARN("change of one: " << std::chrono::duration_cast<std::chrono::microseconds>(took).count() << " us");
   });
 }

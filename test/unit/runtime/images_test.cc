@@ -76,7 +76,8 @@ TEST_CASE("image references are filled in as docker does") {
   const std::string digest = "sha256:" + std::string(64, 'a');
   CHECK(name("x.io/a@" + digest) == "x.io/a@" + digest);
   CHECK(name("x.io/a:1@" + digest) == "x.io/a:1@" + digest);
-  for (const auto* bad : {"", "a/B", "a//b", "a:", "a@sha256:12", "-a", "a/b:t!g", "h:99999/a", "a..b", "x.io/", "a___b"}) {
+  for (const auto* bad :
+       {"", "a/B", "a//b", "a:", "a@sha256:12", "-a", "a/b:t!g", "h:99999/a", "a..b", "x.io/", "a___b"}) {
     CHECK_FALSE(ImageReference::parse(bad));
   }
 }
@@ -105,10 +106,11 @@ TEST_CASE("whiteouts become overlayfs', attributes stay") {
   Directory work;
   const std::string layer = work.path + "/layer";
   fs::create_directory(layer);
-  shell("cd " + work.path + " && mkdir -p src/d src/o && touch src/d/.wh.gone src/o/.wh..wh..opq && echo x > src/f && chown 7:8 src/f && "
+  shell("cd " + work.path +
+        " && mkdir -p src/d src/o && touch src/d/.wh.gone src/o/.wh..wh..opq && echo x > src/f && chown 7:8 src/f && "
         "chmod 4711 src/f && ln src/f src/hard && touch -d 2001-02-03T04:05:06Z src/d && tar -C src -cf l.tar .");
   REQUIRE(unpack(work.path + "/l.tar", layer));
-  struct stat found {};
+  struct stat found{};
   REQUIRE(::lstat((layer + "/d/gone").c_str(), &found) == 0);
   CHECK(S_ISCHR(found.st_mode));
   CHECK(found.st_rdev == makedev(0, 0));
@@ -127,7 +129,8 @@ TEST_CASE("whiteouts become overlayfs', attributes stay") {
 
 TEST_CASE("a damaged or cut compressed layer is refused") {
   Directory work;
-  shell("cd " + work.path + " && head -c 300000 /dev/urandom > f && tar -cf l.tar f && gzip -k l.tar && zstd -q l.tar && "
+  shell("cd " + work.path +
+        " && head -c 300000 /dev/urandom > f && tar -cf l.tar f && gzip -k l.tar && zstd -q l.tar && "
         "mkdir out1 out2 out3 && truncate -s 200000 l.tar.gz && truncate -s 200000 l.tar.zst");
   CHECK(unpack(work.path + "/l.tar", work.path + "/out1"));
   for (const auto* name : {"/l.tar.gz", "/l.tar.zst"}) {
@@ -215,13 +218,14 @@ TEST_CASE("an image of local files links an executable of root's and copies what
   ::chmod((work.path + "/private").c_str(), 0700);
   test::run([&]() -> Task<void> {
     auto images = std::move(*Images::open({.dir = work.path + "/images"}, co_await boost::asio::this_coro::executor));
-    std::vector<std::pair<std::string, std::string>> files{{"bin/program", work.path + "/program"}, {"private", work.path + "/private"}};
+    std::vector<std::pair<std::string, std::string>> files{{"bin/program", work.path + "/program"},
+                                                           {"private", work.path + "/private"}};
     const auto image = co_await images->import_files("example.com/own:1", files, {{"os", "linux"}});
     if (!image) FAIL(image.error().message);
     const std::string layer = image->layers.at(0);
     CHECK(slurp(layer + "/bin/program") == "a program");
     CHECK(slurp(layer + "/private") == "a private one");
-    struct stat there {};
+    struct stat there{};
     REQUIRE(::lstat((layer + "/private").c_str(), &there) == 0);
     CHECK((there.st_mode & 07777) == 0755);  // and the file it came from keeps its own:
     CHECK(::access((work.path + "/program").c_str(), X_OK) == 0);
