@@ -24,10 +24,8 @@ done
 # shellcheck disable=SC2086
 need_packages $packages
 cd "$root"
-# A precompiled header knows the paths it was made of, so the compiler's cache must not share it between checkouts.
-export CCACHE_NAMESPACE=$root CCACHE_SLOPPINESS=pch_defines,time_macros
 if [ ! -f "$directory/build.ninja" ]; then
-  CC="ccache clang-19" CXX="ccache clang++-19" CC_LD=lld CXX_LD=lld meson setup "$directory" "${setup[@]}" >&2
+  CC=clang-19 CXX=clang++-19 CC_LD=lld CXX_LD=lld meson setup "$directory" "${setup[@]}" >&2
 fi
 ninja -C "$directory" "${targets[@]}" >&2
 if [ "$directory" = "$root/build" ]; then

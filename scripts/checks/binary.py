@@ -23,7 +23,7 @@ def compile_ms(build: pathlib.Path, output: str) -> float:
     entry = next((c for c in commands if c['output'] == output), None)
     if entry is None:
         return 0
-    words = [w for w in shlex.split(entry['command']) if pathlib.Path(w).name != 'ccache']
+    words = shlex.split(entry['command'])
     words[words.index('-o') + 1] = '/dev/null'
     if '-MF' in words:
         words[words.index('-MF') + 1] = '/dev/null'

@@ -17,7 +17,7 @@ suite() { (. /etc/os-release && echo "${VERSION_CODENAME:-unknown}"); }
 boost_package() { [ "$(suite)" = bookworm ] && echo libboost1.81-dev || echo libboost-dev; }
 
 build_packages() {
-  echo clang-19 lld-19 meson ninja-build ccache pkg-config python3 "$(boost_package)" nlohmann-json3-dev libsqlite3-dev \
+  echo clang-19 lld-19 meson ninja-build pkg-config python3 "$(boost_package)" nlohmann-json3-dev libsqlite3-dev \
     libyaml-cpp-dev libseccomp-dev libssl-dev zlib1g-dev libzstd-dev libarchive-dev catch2
 }
 

@@ -25,7 +25,10 @@ constexpr std::size_t kMaxDrain = 256 * 1024;
 constexpr std::size_t kCoalesce = 16 * 1024;
 // Bigger bodies are sent in parts of this size, each with a timeout of its own.
 constexpr std::size_t kSendPart = 1 << 20;
+// A peer that still sends while it is refused must get the answer, not a reset: what it sends is dropped this long and this
+// far before the connection closes.
 constexpr auto kLinger = 1s;
+constexpr std::size_t kMaxLinger = 16 << 20;
 
 bool has_no_body(int status) { return status < 200 || status == 204 || status == 304; }
 
@@ -66,7 +69,7 @@ Task<void> Connection::run() {
     if (!keep_alive_) {
       if (!body_done_) {
         deadline_.set_after(kLinger);
-        co_await transport_->linger(kMaxDrain);
+        co_await transport_->linger(kMaxLinger);
       }
       co_return;
     }
@@ -86,14 +89,14 @@ Task<bool> Connection::start_tls() {
     (void)co_await transport_->write(
         "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
         "Client sent an HTTP request to an HTTPS server.\n");
-    co_await transport_->linger(kMaxDrain);
+    co_await transport_->linger(kMaxLinger);
     co_return false;
   }
   if (auto done = co_await transport_->accept_tls(std::move(context)); !done) {
     log::debug("TLS handshake failed", {{"peer", request_.peer_address}, {"error", done.error().message}});
     if (!deadline_.expired()) {
       deadline_.set_after(kLinger);  // lets the alert arrive
-      co_await transport_->linger(kMaxDrain);
+      co_await transport_->linger(kMaxLinger);
     }
     co_return false;
   }
@@ -195,7 +198,7 @@ Task<void> Connection::refuse(int status, std::string_view message) {
   out_ += "\r\n";
   out_ += body;
   deadline_.set_after(kLinger);
-  if (auto sent = co_await transport_->write(out_); sent) co_await transport_->linger(kMaxDrain);
+  if (auto sent = co_await transport_->write(out_); sent) co_await transport_->linger(kMaxLinger);
 }
 
 Task<void> Connection::run_handler() {

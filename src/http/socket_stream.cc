@@ -212,7 +212,7 @@ Task<Result<char>> SocketStream::peek() {
 
 Task<void> SocketStream::linger(std::size_t most) {
   (void)co_await close_write();
-  std::array<char, 4096> sink{};
+  std::array<char, 32 * 1024> sink{};
   for (std::size_t total = 0; total < most;) {
     const auto n = ::recv(fd_, sink.data(), sink.size(), 0);
     if (n > 0) {
