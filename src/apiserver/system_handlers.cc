@@ -100,9 +100,12 @@ http::Response Impl::health(const Call& call, std::string_view endpoint) const {
     Status status;
   };
   std::vector<Line> lines{{"ping", {}}};
-  const store::Health store = registry.store().health();
-  lines.push_back({"store", store.writable ? Status{} : Status(fail(Code::kServiceUnavailable, store.reason))});
   const bool live = endpoint == "livez";
+  // A store that cannot write still serves reads, and a restart would not mend its disk: not ready, but live.
+  if (!live) {
+    const store::Health store = registry.store().health();
+    lines.push_back({"store", store.writable ? Status{} : Status(fail(Code::kServiceUnavailable, store.reason))});
+  }
   for (const HealthCheck& check : options.checks) {
     if (!live || check.live) lines.push_back({check.name, check.run()});
   }

@@ -371,6 +371,7 @@ class RestartTest(unittest.TestCase):
             self.assertLessEqual({f'c{i}' for i in acknowledged}, names)
             self.assertIsNone(node.process.poll(), 'it goes on')
             self.assertIn('[-]store failed', node.kubectl('get', '--raw', '/readyz', check=False).stderr)
+            self.assertEqual(node.kubectl('get', '--raw', '/livez').stdout, 'ok', 'a restart would not mend the disk')
             # A start needs to write before it may give out revisions: one clear line says why it does not.
             node.stop(signal.SIGKILL)
             start = node.run(harness.BRUME, 'server', '--data-dir', data, '--config', '/dev/null', '--write-kubeconfig', node.dir / 'k2',
