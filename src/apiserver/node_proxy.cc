@@ -183,7 +183,8 @@ Task<Result<Answer>> Impl::pass_upgrade(Call& call, std::string url) {
     const auto known = [&name](std::string_view allowed) { return iequals(allowed, name); };
     if (std::any_of(kUpgradeRequest.begin(), kUpgradeRequest.end(), known)) request.headers.add(name, value);
   }
-  auto upgraded = co_await node_client->upgrade(std::move(request));
+  const auto node = node_client.load();
+  auto upgraded = co_await node->upgrade(std::move(request));
   if (!upgraded) co_return fail(Code::kInternal, "error dialing backend: " + upgraded.error().message);
   // Bytes flow between the two only after the node has agreed (CVE-2018-1002105).
   if (upgraded->head.status != 101 || !upgraded->stream) {
@@ -215,7 +216,8 @@ Task<Result<Answer>> Impl::stream_logs(Call& call, const Json& pod) {
   http::ClientRequest request;
   request.url = with_query(base + "/containerLogs/" + call.info.ns + "/" + call.info.name + "/" + url_encode(container),
                            parameters);
-  auto source = co_await node_client->open(std::move(request));
+  const auto node = node_client.load();
+  auto source = co_await node->open(std::move(request));
   if (!source) {
     co_return fail(Code::kInternal, "Internal error occurred: error dialing backend: " + source.error().message);
   }

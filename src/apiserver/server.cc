@@ -143,14 +143,22 @@ Result<std::unique_ptr<ApiServer>> ApiServer::create(Registry& registry, Authent
                                                      Authorizer& authorizer, Admission* admission,
                                                      ApiServerOptions options) {
   auto impl = std::make_unique<Impl>(registry, authenticator, authorizer, admission, std::move(options));
-  http::ClientOptions client;
-  client.tls = impl->options.node_tls;
-  BRUME_TRY(impl->node_client, http::Client::create(std::move(client)));
-  return std::unique_ptr<ApiServer>(new ApiServer(std::move(impl)));
+  http::TlsClientConfig tls = std::move(impl->options.node_tls);
+  std::unique_ptr<ApiServer> server(new ApiServer(std::move(impl)));
+  BRUME_CHECK(server->set_node_tls(std::move(tls)));
+  return server;
 }
 
 ApiServer::ApiServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ApiServer::~ApiServer() = default;
+
+Status ApiServer::set_node_tls(http::TlsClientConfig tls) {
+  http::ClientOptions options;
+  options.tls = std::move(tls);
+  BRUME_TRY(std::shared_ptr<http::Client> client, http::Client::create(std::move(options)));
+  impl_->node_client.store(std::move(client));
+  return {};
+}
 
 void ApiServer::set_ready(bool ready) { impl_->ready.store(ready); }
 

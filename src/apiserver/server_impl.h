@@ -81,7 +81,7 @@ struct ApiServer::Impl {
   ApiServerOptions options;
   Clock& clock;
   Discovery discovery;
-  std::unique_ptr<http::Client> node_client;
+  std::atomic<std::shared_ptr<http::Client>> node_client;  ///< replaced when its certificate is
   std::atomic<bool> ready = false;
 
   struct Document {

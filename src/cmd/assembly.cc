@@ -105,6 +105,7 @@ struct Assembly::Parts {
   Task<void> renew_certificates();
   Status write_kubeconfig() const;
   [[nodiscard]] http::TlsServerConfig serving_tls() const;
+  [[nodiscard]] http::TlsClientConfig node_tls() const;
   Status run(Loop& loop, Task<Status> (Parts::*body)());
   void run(Loop& loop, Task<void> (Parts::*body)());
 };
@@ -209,6 +210,15 @@ http::TlsServerConfig Assembly::Parts::serving_tls() const {
   return {serving.certificate_pem, serving.private_key_pem, pki->client_ca_pem()};
 }
 
+http::TlsClientConfig Assembly::Parts::node_tls() const {
+  const auto pair = pki->leaf(Leaf::kKubeletClient);
+  http::TlsClientConfig tls;
+  tls.ca_pem = pki->server_ca_pem();
+  tls.certificate_pem = pair.certificate_pem;
+  tls.private_key_pem = pair.private_key_pem;
+  return tls;
+}
+
 Task<void> Assembly::Parts::renew_certificates() {
   while (true) {
     co_await clock.sleep(kRenewInterval);
@@ -221,6 +231,8 @@ Task<void> Assembly::Parts::renew_certificates() {
     log::info("certificates renewed", {{"count", std::to_string(changed->size())}});
     if (auto set = listener->set_tls(serving_tls()); !set)
       log::error("new certificate", {{"error", set.error().message}});
+    if (auto set = api->set_node_tls(node_tls()); !set)
+      log::error("new client certificate for nodes", {{"error", set.error().message}});
     if (auto written = write_kubeconfig(); !written) log::error("kubeconfig", {{"error", written.error().message}});
     std::function<Task<Status>()> swap = [this]() -> Task<Status> {
       const auto pair = pki->leaf(Leaf::kNodeServing);
@@ -261,10 +273,7 @@ Task<Status> Assembly::Parts::start_api() {
   apiserver::ApiServerOptions api_options;
   api_options.git_version = kKubernetesVersion;
   api_options.server_address = options.advertise_address + ":" + std::to_string(options.https_listen_port);
-  const auto node_client_pair = pki->leaf(Leaf::kKubeletClient);
-  api_options.node_tls.ca_pem = pki->server_ca_pem();
-  api_options.node_tls.certificate_pem = node_client_pair.certificate_pem;
-  api_options.node_tls.private_key_pem = node_client_pair.private_key_pem;
+  api_options.node_tls = node_tls();
   api_options.jwks = [this] { return security->jwks(); };
   api_options.openid_configuration = [this] {
     return security->openid_configuration("https://" + options.advertise_address + ":" +

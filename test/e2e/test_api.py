@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -232,6 +233,43 @@ class Api(NodeTest):
         full = self.raw('POST', CM, config_map('full', a='x' * 1_100_000))
         self.assertEqual(422, full.status, full)
         self.assertEqual('ok', self.raw('GET', '/livez').text)
+
+    def test_a_slow_client_is_cut_and_holds_up_nobody(self):
+        """Heads that never end (slow loris): each connection ends in time, and others are served meanwhile."""
+        script = ('import socket, ssl, sys, time\n'
+                  'context = ssl._create_unverified_context()\n'
+                  'slow = [context.wrap_socket(socket.create_connection(("127.0.0.1", 6443))) for _ in range(50)]\n'
+                  'for s in slow: s.sendall(b"GET /livez HTTP/1.1\\r\\nHost: x\\r\\n")\n'
+                  'print("open", flush=True)\n'
+                  'end = time.monotonic() + 30\n'
+                  'while slow and time.monotonic() < end:\n'
+                  '    for s in list(slow):\n'
+                  '        try:\n'
+                  '            s.sendall(b"X: y\\r\\n")\n'
+                  '            s.settimeout(0.01)\n'
+                  '            if s.recv(1000) == b"": slow.remove(s)\n'
+                  '        except TimeoutError: pass\n'
+                  '        except OSError: slow.remove(s)\n'
+                  'print("left", len(slow))\n')
+        loris = self.node.popen(sys.executable, '-c', script, stdout=subprocess.PIPE, text=True)
+        self.assertEqual('open\n', loris.stdout.readline())
+        for _ in range(5):
+            self.assertEqual('ok', self.raw('GET', '/livez', timeout=2).text)
+        self.assertEqual('left 0\n', loris.communicate(timeout=60)[0])
+
+    def test_watch_from_a_revision_that_is_gone(self):
+        """410 in the stream, as client libraries expect it before they list again."""
+        first = self.apply(config_map('a', k='0')) and self.get('cm', 'a')['metadata']['resourceVersion']
+        watched = self.raw('GET', f'{CM}?watch=1&resourceVersion={first}&timeoutSeconds=1')
+        self.assertEqual(200, watched.status, watched)
+        self.assertNotIn('ERROR', watched.text)
+        for round in range(20):  # more than the 16 MiB of events that are kept for watchers
+            put = self.raw('PUT', f'{CM}/a', config_map('a', k=str(round % 10) * 1_000_000))
+            self.assertEqual(200, put.status, put)
+        gone = self.raw('GET', f'{CM}?watch=1&resourceVersion={first}&timeoutSeconds=1')
+        event = json.loads(gone.text.splitlines()[0]) if gone.status == 200 else {'type': 'ERROR', 'object': gone.json()}
+        self.assertEqual('ERROR', event['type'], gone)
+        self.assertEqual((410, 'Expired'), (event['object']['code'], event['object']['reason']), gone)
 
     def test_wrong_paths_and_methods(self):
         self.assertEqual(404, self.raw('GET', '/api/v1/namespaces/{ns}/nonsense').status)

@@ -53,6 +53,9 @@ class ApiServer {
   [[nodiscard]] http::Handler handler();
   /// /readyz fails until it is set, and after it is unset.
   void set_ready(bool ready);
+  /// Talks to nodes with a renewed client certificate from the next request on; what runs goes on with the old one. On
+  /// an error, nothing changes.
+  Status set_node_tls(http::TlsClientConfig tls);
   /// Forgets OpenAPI documents that nobody asked for in a while; returns when cancelled. Spawn it once.
   Task<void> maintain();
 

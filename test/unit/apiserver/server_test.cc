@@ -242,6 +242,9 @@ TEST_CASE("health, version, metrics, OpenAPI") {
   CHECK(s.call("GET", "/livez?verbose").response.body.find("[+]ping ok\n") != std::string::npos);
   CHECK(s.call("GET", "/readyz/store").response.status == 200);
   CHECK(s.call("GET", "/readyz/nonsense").response.status == 404);
+  CHECK(s.call("GET", "/livez/store").response.status == 404);
+  CHECK_FALSE(s.server->set_node_tls({.ca_pem = "rubbish"}));
+  CHECK(s.server->set_node_tls({}));
   s.server->set_ready(false);
   CHECK(s.call("GET", "/readyz").response.status == 500);
   CHECK(s.call("GET", "/livez").response.status == 200);

@@ -113,7 +113,8 @@ TEST_CASE("an unread body is drained, a huge one ends the connection; a silent h
     CHECK(begins(text, "HTTP/1.1 200"));
     CHECK(text.find("Connection: close") != std::string::npos);
     // A peer that sends megabytes nobody wants still reads the answer, and meets no reset.
-    text = co_await raw(port, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n" + std::string(8'000'000, 'a'));
+    text = co_await raw(port,
+                        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n" + std::string(8'000'000, 'a'));
     CHECK(begins(text, "HTTP/1.1 200"));
     co_await server->stop();
   });
