@@ -143,7 +143,7 @@ void WatchCache::apply(const store::Event& event, std::string_view key) {
 void WatchCache::push(std::shared_ptr<Change> change) {
   ring_bytes_ += change->size();
   ring_.push_back(std::move(change));
-  while (ring_.size() > limits_.max_events || (ring_bytes_ > limits_.max_bytes && ring_.size() > limits_.min_events)) {
+  while (ring_.size() > limits_.max_events || (ring_bytes_ > limits_.max_bytes && ring_.size() > 1)) {
     ring_bytes_ -= std::min(ring_bytes_, ring_.front()->size());
     ring_start_ = ring_.front()->revision;
     ring_.pop_front();

@@ -22,7 +22,7 @@
 
 namespace brume::apiserver {
 
-/// Bounds of a cache. The ring keeps at least `min_events`, never more than the two maxima.
+/// Bounds of a cache. The ring never passes the two maxima (but for a single event); trim() leaves `min_events` in it.
 struct WatchCacheLimits {
   std::size_t min_events = 128;
   std::size_t max_events = 16'384;
