@@ -196,7 +196,7 @@ void adopt_root(int mount, const char* merged) {
   state.root = mount;  // the descriptor of a moved mount stays usable
 }
 
-// Linux before 6.8 has no lowerdir+: the directories joined by colons, named by descriptor to stay short.
+// For kernels without lowerdir+: the directories joined by colons, named by descriptor to stay short.
 int join_lowers(int context, Cursor lowers, uint32_t count) {
   static char joined[4096];
   size_t at = 0;
@@ -216,34 +216,48 @@ int join_lowers(int context, Cursor lowers, uint32_t count) {
   return config_string(context, "lowerdir", joined);
 }
 
+// A detached overlay or -errno; `detail` then tells of what.
+int make_overlay(const char* upper, const char* work, Cursor lowers, uint32_t count, bool joined, const char*& detail) {
+  detail = "overlay";
+  int context = static_cast<int>(call(__NR_fsopen, "overlay", FSOPEN_CLOEXEC));
+  if (context < 0) return context;
+  int done = 0;
+  if (joined) {
+    detail = "overlay lower directories";
+    done = join_lowers(context, lowers, count);
+  }
+  for (uint32_t i = 0; !joined && done >= 0 && i < count; ++i) {
+    detail = lowers.str();
+    done = config_string(context, "lowerdir+", detail);
+  }
+  if (done >= 0 && upper[0] != 0) {
+    detail = upper;
+    done = config_string(context, "upperdir", upper);
+    if (done >= 0) {
+      detail = work;
+      done = config_string(context, "workdir", work);
+    }
+    // A container's writable layer never outlives a crash of the machine: no need to sync it on unmount.
+    call(__NR_fsconfig, context, FSCONFIG_SET_FLAG, "volatile", nullptr, 0);
+  }
+  if (done >= 0) {
+    detail = "overlay";
+    done = create_mount(context, 0);
+  }
+  close(context);
+  return done;
+}
+
 void op_overlay_root(Cursor& c) {
   const char* upper = c.str();
   const char* work = c.str();
   const char* merged = c.str();
   uint32_t count = c.u32();
-  Cursor lowers = c;
-  int context = static_cast<int>(call(__NR_fsopen, "overlay", FSOPEN_CLOEXEC));
-  must(context, "overlay");
-  int done = 0;
-  for (uint32_t i = 0; i < count; ++i) {
-    const char* lower = c.str();
-    done = config_string(context, "lowerdir+", lower);
-    if (done == -kEINVAL && i == 0) {
-      done = join_lowers(context, lowers, count);
-      must(done, "overlay lower directories");
-      break;
-    }
-    must(done, lower);
-  }
-  if (upper[0] != 0) {
-    must(config_string(context, "upperdir", upper), upper);
-    must(config_string(context, "workdir", work), work);
-    // A container's writable layer never outlives a crash of the machine: no need to sync it on unmount.
-    call(__NR_fsconfig, context, FSCONFIG_SET_FLAG, "volatile", nullptr, 0);
-  }
-  int mount = create_mount(context, 0);
-  must(mount, "overlay");
-  close(context);
+  const char* detail = nullptr;
+  int mount = make_overlay(upper, work, c, count, false, detail);
+  // Linux before 6.8 has no lowerdir+. Those from 6.5 on refuse the option, older ones the mount that it was given to.
+  if (mount == -kEINVAL) mount = make_overlay(upper, work, c, count, true, detail);
+  must(mount, detail);
   adopt_root(mount, merged);
 }
 
