@@ -47,6 +47,8 @@ Json container_resources(const Json& container) {
       {"cpu", cpu_json(request(resources, "cpu").milli_value(), quantity(resources, "limits", "cpu").milli_value())}};
   const std::int64_t memory = quantity(resources, "limits", "memory").value();
   if (memory > 0) out["memory"] = {{"limit", memory}, {"swap", memory}};
+  // One process out of memory ends the container, as the kubelet has it unless told singleProcessOOMKill.
+  out["unified"] = {{"memory.oom.group", "1"}};
   return out;
 }
 

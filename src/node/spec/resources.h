@@ -12,7 +12,8 @@ namespace brume::node {
 
 /// cpu.shares of a milli-CPU request, at least 2 (cgroup v1 scale; the runtime converts it to cpu.weight).
 [[nodiscard]] std::int64_t cpu_shares(std::int64_t milli_cpu);
-/// OCI linux.resources of one container: cpu shares and quota (period 100 ms), memory limit.
+/// OCI linux.resources of one container: cpu shares and quota (period 100 ms), memory limit, and that
+/// the kernel kills all of its processes when it kills one for want of memory.
 [[nodiscard]] Json container_resources(const Json& container);
 /// OCI linux.resources of the pod's cgroup: sums over containers; a limit only when every container has one.
 [[nodiscard]] Json pod_resources(const Json& pod, std::int64_t pids_limit);
