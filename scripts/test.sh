@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Runs the tests: scripts/test.sh [check|unit|e2e|asan]... [NAME]
+# Runs the tests: scripts/test.sh [check|unit|e2e|vm|asan]... [NAME]
 #
-# Without arguments: check, unit and e2e, which is what CI runs. Needs root: tests make network namespaces and pods.
+# Without arguments: check, unit, e2e and vm, which is what CI runs. Needs root: tests make network namespaces and pods.
 #   check      the include table, and that the binary is static, stripped and small, and that no file compiles too long
 #   unit NAME  the unit, contract, fault and fuzz-seed tests; NAME is a module (api, store, ...)
 #   e2e NAME   the whole binary under real clients, each server in a network namespace without a route out; NAME is a
 #              module, class or test as unittest takes it (test_pods, test_pods.Probes)
+#   vm         limits of memory, cpu and devices in an emulated machine that enforces them (amd64 only; downloads Debian's cloud
+#              kernel into /var/cache/brume-vm once; about a minute)
 #   asan NAME  the unit tests under AddressSanitizer and UBSan (builds build-asan/ first)
 . "$(dirname "$0")/lib/common.sh"
 help_if_asked "$0" "${1:-}"
@@ -15,12 +17,12 @@ cd "$root"
 stages=() name=
 for argument in "$@"; do
   case $argument in
-  check | unit | e2e | asan) stages+=("$argument") ;;
+  check | unit | e2e | vm | asan) stages+=("$argument") ;;
   -*) die "unknown argument $argument; see --help" ;;
   *) name=$argument ;;
   esac
 done
-[ ${#stages[@]} -gt 0 ] || stages=(check unit e2e)
+[ ${#stages[@]} -gt 0 ] || stages=(check unit e2e vm)
 
 passed=0 failed=0
 count() { # PASSED FAILED
@@ -45,6 +47,11 @@ run_checks() {
   check python3 scripts/checks/binary.py build
 }
 
+# unittest's own summary of a run of its tests: how many failed.
+count_bad() { # LOG
+  sed -n 's/^FAILED (\(.*\))$/\1/p' "$1" | tail -1 | tr ',' '\n' | awk -F= '/failures|errors/ {sum += $2} END {print sum + 0}'
+}
+
 run_e2e() {
   local log=$root/build/e2e.log total bad
   need_packages iproute2 nftables curl skopeo docker-registry busybox-static apache2-utils
@@ -55,9 +62,22 @@ run_e2e() {
     python3 -m unittest discover -s test/e2e -v 2>&1 | tee "$log" || true
   fi
   total=$(sed -n 's/^Ran \([0-9]*\) test.*/\1/p' "$log" | tail -1)
-  bad=$(sed -n 's/^FAILED (\(.*\))$/\1/p' "$log" | tail -1 | tr ',' '\n' | awk -F= '/failures|errors/ {sum += $2} END {print sum + 0}')
+  bad=$(count_bad "$log")
   [ -n "$total" ] || { total=1 bad=1; }
   count $((total - bad)) "$bad"
+}
+
+# One machine makes many checks: those are counted, or one failure when it did not come that far.
+run_vm() {
+  local log=$root/build/vm.log checks bad
+  [ "$(uname -m)" = x86_64 ] || { say "skipped: the kernel is for x86_64"; return 0; }
+  need_packages qemu-system-x86 busybox-static xz-utils
+  need_kubectl
+  python3 -m unittest discover -s test/vm -v 2>&1 | tee "$log" || true
+  checks=$(sed -n 's/.* \([0-9][0-9]*\) checks in the virtual machine, .*/\1/p' "$log" | tail -1)
+  bad=$(count_bad "$log")
+  [ -n "$checks" ] || { checks=1 bad=1; }
+  count $((checks > bad ? checks - bad : 0)) "$bad"
 }
 
 need_packages python3 iproute2 nftables conntrack busybox-static
@@ -67,6 +87,7 @@ for stage in "${stages[@]}"; do
   check) "$root/scripts/build.sh" && run_checks ;;
   unit) "$root/scripts/build.sh" --tests && run_meson_tests build ;;
   e2e) "$root/scripts/build.sh" && run_e2e ;;
+  vm) "$root/scripts/build.sh" && run_vm ;;
   asan) "$root/scripts/build.sh" --asan && run_meson_tests build-asan ;;
   esac
 done

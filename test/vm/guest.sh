@@ -1,0 +1,131 @@
+#!/bin/sh
+# Init of the virtual machine of test_limits.py: starts brume, gives it the pods of pods.json, and prints one line a check,
+# "ok NAME" or "FAILED NAME: why", then "done", then powers off. Nothing but busybox, brume and kubectl is here.
+export PATH=/bin HOME=/root KUBECONFIG=/root/kubeconfig
+
+# The first root is the kernel's rootfs, which pivot_root(2) refuses to leave: go on from a tmpfs.
+if [ "$1" != moved ]; then
+  /bin/busybox --install -s /bin
+  mount -t tmpfs -o size=75%,mode=755 root /new
+  mkdir /new/proc /new/sys /new/dev /new/run /new/tmp /new/var /new/root /new/etc
+  cp /init /new/
+  mv /bin /test /modules /new/
+  exec /new/bin/busybox switch_root /new /init moved
+fi
+
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs run /run
+exec </dev/null >/dev/console 2>&1
+ip link set lo up
+hostname vm
+
+while read -r module; do insmod "/modules/$module" || echo "no module $module"; done </modules/order
+
+end() {
+  [ "$1" = 0 ] || { echo "-- the server's log:"; tail -n 40 /root/server.log; dmesg | tail -n 20; }
+  echo done
+  sync
+  poweroff -f
+}
+
+failures=0
+same() { # NAME WANTED GOT
+  if [ "$2" = "$3" ]; then echo "ok $1"; else echo "FAILED $1: wanted <$2>, got <$3>"; failures=$((failures + 1)); fi
+}
+
+# Tries a command again until it prints what is wanted, or the patience is over; then says how that went.
+becomes() { # NAME WANTED SECONDS COMMAND...
+  name=$1 wanted=$2 left=$3
+  shift 3
+  while got=$("$@" 2>&1); [ "$got" != "$wanted" ] && [ "$left" -gt 0 ]; do sleep 1; left=$((left - 1)); done
+  same "$name" "$wanted" "$got"
+  [ "$got" = "$wanted" ]
+}
+
+field() { kubectl get "$1" -o "jsonpath=$2"; }                       # OBJECT JSONPATH
+file() { cat "$1/$2" 2>&1 | tr '\n' ' ' | sed 's/ $//'; }             # CGROUP FILE
+pod_cgroup() { find /sys/fs/cgroup/brume -type d -name "pod$(field "pod/$1" '{.metadata.uid}')"; }
+container_cgroup() { find "$1" -mindepth 1 -maxdepth 1 -type d ! -name shim | head -n 1; }
+counter() { sed -n "s/^$3 //p" "$1/$2"; }                             # CGROUP FILE KEY
+
+ulimit -n 65536
+brume check >/root/check; status=$?
+sed 's|^|-- |' /root/check
+same check 0 $status
+
+brume server --disable dns --stop-pods --write-kubeconfig "$KUBECONFIG" >/root/server.log 2>&1 &
+server=$!
+ready='{.items[0].status.conditions[?(@.type=="Ready")].status}'
+becomes node.ready True 60 field nodes "$ready" || end 1
+brume image import /test/image.tar || end 1
+kubectl apply -f /test/pods.json || end 1
+becomes pods.ready 'True True True True ' 15 field pods \
+  '{range .items[?(@.metadata.labels.runs=="on")]}{.status.conditions[?(@.type=="Ready")].status} {end}' || {
+  kubectl get pods -o wide
+  kubectl get events -o 'jsonpath={range .items[*]}{.involvedObject.name}: {.reason}: {.message}{"\n"}{end}' | sort -u | head -n 40
+  end 1
+}
+
+# What the kernel was told. Values are those of Kubernetes (KEP-2254 for the weight).
+pod=$(pod_cgroup guaranteed) main=$(container_cgroup "$(pod_cgroup guaranteed)")
+same guaranteed.parent kubepods "$(basename "$(dirname "$pod")")"
+same guaranteed.qos Guaranteed "$(field pod/guaranteed '{.status.qosClass}')"
+same guaranteed.memory.max 67108864 "$(file "$main" memory.max)"
+same guaranteed.memory.swap.max 0 "$(file "$main" memory.swap.max)"
+same guaranteed.cpu.max '50000 100000' "$(file "$main" cpu.max)"
+same guaranteed.cpu.weight 20 "$(file "$main" cpu.weight)"
+same guaranteed.pod.memory.max 67108864 "$(file "$pod" memory.max)"
+same guaranteed.pod.cpu.max '50000 100000' "$(file "$pod" cpu.max)"
+same guaranteed.pod.cpu.weight 20 "$(file "$pod" cpu.weight)"
+# No option of the server limits a pod's processes yet: they are counted, not limited.
+same guaranteed.pids.max max "$(file "$main" pids.max)"
+same guaranteed.pids.current 1 "$(file "$main" pids.current)"
+
+pod=$(pod_cgroup burstable) main=$(container_cgroup "$(pod_cgroup burstable)")
+same burstable.parent burstable "$(basename "$(dirname "$pod")")"
+same burstable.qos Burstable "$(field pod/burstable '{.status.qosClass}')"
+same burstable.memory.max max "$(file "$main" memory.max)"
+same burstable.cpu.max 'max 100000' "$(file "$main" cpu.max)"
+same burstable.cpu.weight 10 "$(file "$main" cpu.weight)"
+
+pod=$(pod_cgroup besteffort) main=$(container_cgroup "$(pod_cgroup besteffort)")
+same besteffort.parent besteffort "$(basename "$(dirname "$pod")")"
+same besteffort.qos BestEffort "$(field pod/besteffort '{.status.qosClass}')"
+same besteffort.memory.max max "$(file "$main" memory.max)"
+same besteffort.cpu.max 'max 100000' "$(file "$main" cpu.max)"
+same besteffort.cpu.weight 1 "$(file "$main" cpu.weight)"
+
+# What the kernel does about it.
+main=$(container_cgroup "$(pod_cgroup busy)")
+before=$(counter "$main" cpu.stat usage_usec) throttled=$(counter "$main" cpu.stat nr_throttled)
+sleep 4
+used=$(($(counter "$main" cpu.stat usage_usec) - before))
+echo "-- a busy loop with a limit of 100m used $used us of 4 s"
+same busy.throttled yes "$([ "$(counter "$main" cpu.stat nr_throttled)" -gt "$throttled" ] && echo yes)"
+same busy.usage yes "$([ "$used" -gt 100000 ] && [ "$used" -lt 800000 ] && echo yes || echo "$used us")"
+
+ended='{.status.phase} {.status.containerStatuses[0].state.terminated.reason} {.status.containerStatuses[0].state.terminated.exitCode}'
+becomes oom 'Failed OOMKilled 137' 40 field pod/oom "$ended"
+becomes oom.child 'Failed OOMKilled 137' 20 field pod/oom-child "$ended"
+becomes oom.restarted 'OOMKilled 137' 40 field pod/oom-restarted \
+  '{.status.containerStatuses[0].lastState.terminated.reason} {.status.containerStatuses[0].lastState.terminated.exitCode}'
+same below.limit 'Succeeded Completed 0' "$(field pod/below "$ended")"
+same neighbour 'Running 0' "$(field pod/guaranteed '{.status.phase} {.status.containerStatuses[0].restartCount}')"
+
+# Device rules are a BPF program on the container's cgroup. The sleep: kubectl drops what comes before it has made its streams
+# ("Unknown stream id"), and it is slow here.
+same device.null 'ok' "$(kubectl exec guaranteed -- sh -c 'sleep 1; echo x >/dev/null && echo ok' 2>&1)"
+same device.kmsg 'refused' "$(kubectl exec guaranteed -- sh -c 'sleep 1; mknod /tmp/kmsg c 1 11; head -c 1 /tmp/kmsg >/dev/null 2>/tmp/why; grep -q "not permitted" /tmp/why && echo refused || cat /tmp/why' 2>&1)"
+
+kill -TERM "$server"
+wait "$server"
+same server.stop 0 $?
+brume cleanup
+same cleanup 0 $?
+same cleanup.cgroups '' "$(find /sys/fs/cgroup -type d -name 'pod*')"
+end "$failures"
