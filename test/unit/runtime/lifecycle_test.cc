@@ -402,7 +402,7 @@ TEST_CASE("removal leaves nothing", "[runtime]") {
   CHECK(!fs::exists(bed.cgroup_root + "/pods"));
   for (const auto& spec : specs) CHECK(!fs::exists(spec.writable_dir));
   CHECK(mounts_below(bed.dir) == mounts);
-  CHECK(open_files() == files);
+  CHECK(open_files() <= files);  // fewer when what an earlier test left to close closes meanwhile
 }
 
 TEST_CASE("start is fast and the shim is small", "[runtime]") {
