@@ -66,10 +66,23 @@ TaskGroup::~TaskGroup() {
   }
 }
 
+// co_spawn() itself awaits once more when its task ended without having waited, outside of any handler: a task that was cancelled
+// before it began would end the process there. So the cancellation ends with the task.
+static Task<void> until_end(Task<void> task) {
+  std::exception_ptr escaped;
+  try {
+    co_await std::move(task);
+  } catch (...) {
+    escaped = std::current_exception();
+  }
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  if (escaped) std::rethrow_exception(escaped);
+}
+
 void TaskGroup::spawn(const char* name, Task<void> task) {
   if (state_->stopping) return;
   auto it = state_->running.emplace(state_->running.end());
-  asio::co_spawn(state_->executor, std::move(task),
+  asio::co_spawn(state_->executor, until_end(std::move(task)),
                  asio::bind_cancellation_slot(it->signal.slot(), [state = state_, it, name](std::exception_ptr e) {
                    check_escaped(name, e);
                    state->running.erase(it);
