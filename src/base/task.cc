@@ -66,8 +66,8 @@ TaskGroup::~TaskGroup() {
   }
 }
 
-// co_spawn() itself awaits once more when its task ended without having waited, outside of any handler: a task that was cancelled
-// before it began would end the process there. So the cancellation ends with the task.
+// co_spawn() itself awaits once more when its task ended without having waited, outside of any handler: a task that
+// cancelled its own group in its first step would end the process there. So the cancellation ends with the task.
 static Task<void> until_end(Task<void> task) {
   std::exception_ptr escaped;
   try {

@@ -73,3 +73,19 @@ TEST_CASE("an Event keeps a notification that came first") {
   });
   loop.stop();
 }
+
+TEST_CASE("a task that never waits may cancel its own group") {
+  Loop loop("test");
+  loop.start();
+  loop.run_and_wait([&]() -> Task<void> {
+    TaskGroup group(co_await boost::asio::this_coro::executor);
+    const auto cancels = [](TaskGroup* own) -> Task<void> {
+      own->cancel();
+      co_return;
+    };
+    group.spawn("cancels", cancels(&group));
+    co_await group.stop();
+    CHECK(group.size() == 0);
+  });
+  loop.stop();
+}
