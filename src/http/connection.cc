@@ -25,8 +25,8 @@ constexpr std::size_t kMaxDrain = 256 * 1024;
 constexpr std::size_t kCoalesce = 16 * 1024;
 // Bigger bodies are sent in parts of this size, each with a timeout of its own.
 constexpr std::size_t kSendPart = 1 << 20;
-// A peer that still sends while it is refused must get the answer, not a reset: what it sends is dropped this long and this
-// far before the connection closes.
+// A peer that still sends while it is refused must get the answer, not a reset: what it sends is dropped this long and
+// this far before the connection closes.
 constexpr auto kLinger = 1s;
 constexpr std::size_t kMaxLinger = 16 << 20;
 
