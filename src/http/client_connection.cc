@@ -1,6 +1,7 @@
 #include "client_connection.h"
 
 #include <algorithm>
+#include <array>
 
 #include "request_head.h"
 #include "upgraded_stream.h"
@@ -11,7 +12,6 @@ namespace {
 
 constexpr std::size_t kReadSize = 16 * 1024;
 constexpr std::size_t kMaxHead = 256 * 1024;
-constexpr std::size_t kCoalesce = 16 * 1024;
 constexpr int kMaxInterim = 16;
 
 std::string request_head(const ClientRequest& request, const Url& url) {
@@ -54,11 +54,9 @@ Task<Status> ClientConnection::start_tls(std::shared_ptr<const TlsContext> conte
 }
 
 Task<Status> ClientConnection::send(const ClientRequest& request, const Url& url) {
-  auto head = request_head(request, url);
-  if (request.body.size() > kCoalesce) co_return co_await transport_->write_both(head, request.body);
-  head += request.body;
-  auto sent = co_await transport_->write(head);
-  co_return sent;
+  const auto head = request_head(request, url);
+  const std::array<std::string_view, 2> pieces = {head, request.body};
+  co_return co_await transport_->write_pieces(pieces);
 }
 
 Task<Status> ClientConnection::fill() {

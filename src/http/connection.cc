@@ -21,9 +21,7 @@ using namespace std::chrono_literals;
 constexpr std::size_t kReadSize = 8 * 1024;
 // A body that no one read: up to this much is read and dropped to keep the connection.
 constexpr std::size_t kMaxDrain = 256 * 1024;
-// Bodies up to this size go out in one buffer with the head: one TLS record, one system call.
-constexpr std::size_t kCoalesce = 16 * 1024;
-// Bigger bodies are sent in parts of this size, each with a timeout of its own.
+// Bigger bodies are sent in parts of about this size, each with a timeout of its own.
 constexpr std::size_t kSendPart = 1 << 20;
 // A peer that still sends while it is refused must get the answer, not a reset: what it sends is dropped this long and
 // this far before the connection closes.
@@ -244,7 +242,7 @@ Task<Status> Connection::read_sized_body(std::string& body, std::size_t size) {
 Task<Status> Connection::send_continue() {
   if (!expects_continue_) co_return Status();
   expects_continue_ = false;
-  co_return co_await send("HTTP/1.1 100 Continue\r\n\r\n", {});
+  co_return co_await send("HTTP/1.1 100 Continue\r\n\r\n");
 }
 
 Task<Result<std::string>> Connection::read_body(std::size_t limit) {
@@ -308,23 +306,35 @@ Task<Status> Connection::drain_body() {
 
 // Answering -------------------------------------------------------------------------------------------------------
 
-Task<Status> Connection::send(std::string_view head, std::string_view body) {
-  while (true) {
-    const auto part = body.substr(0, kSendPart);
-    deadline_.set_after(shared_.options.body_timeout);
-    auto sent = co_await transport_->write_both(head, part);
-    deadline_.clear();
-    if (!sent) {
-      keep_alive_ = false;
-      const bool slow = deadline_.expired();
-      transport_->close();
-      if (slow) co_return fail(Code::kTimeout, "the peer does not read the answer");
-      co_return sent;
+Task<Status> Connection::send(std::span<const std::string_view> pieces) {
+  deadline_.set_after(shared_.options.body_timeout);
+  auto sent = co_await transport_->write_pieces(pieces);
+  deadline_.clear();
+  if (sent) co_return sent;
+  keep_alive_ = false;
+  const bool slow = deadline_.expired();
+  transport_->close();
+  if (slow) co_return fail(Code::kTimeout, "the peer does not read the answer");
+  co_return sent;
+}
+
+Task<Status> Connection::send(std::string_view bytes) { co_return co_await send(std::span(&bytes, 1)); }
+
+// In parts, so that a slow peer has the time for each that it has for a small answer.
+Task<Status> Connection::send_parts(std::span<std::string_view> pieces) {
+  while (!pieces.empty()) {
+    std::size_t size = 0;
+    std::size_t count = 0;
+    while (count < pieces.size() && size + pieces[count].size() <= kSendPart) size += pieces[count++].size();
+    if (count == 0) {
+      BRUME_CO_CHECK(co_await send(pieces[0].substr(0, kSendPart)));
+      pieces[0].remove_prefix(kSendPart);
+      continue;
     }
-    head = {};
-    body.remove_prefix(part.size());
-    if (body.empty()) co_return Status();
+    BRUME_CO_CHECK(co_await send(pieces.first(count)));
+    pieces = pieces.subspan(count);
   }
+  co_return Status();
 }
 
 // What every answer checks first: it is the only one, and whether the connection can be kept after it.
@@ -358,18 +368,17 @@ Task<Status> Connection::respond(Response response) {
   append_response_head(out_, response.status, response.headers);
   if (!has_no_body(response.status) && !response.headers.has("Content-Length")) {
     std::array<char, 24> digits{};
-    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), response.body.size()).ptr;
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), response.body_size()).ptr;
     out_.append("Content-Length: ").append(digits.data(), end).append("\r\n");
   }
   end_head(out_);
-  std::string_view body = response.body;
-  if (head_request_ || has_no_body(response.status)) body = {};
-  if (body.size() <= kCoalesce) {
-    out_ += body;
-    body = {};
+  std::vector<std::string_view> pieces{out_};
+  if (!head_request_ && !has_no_body(response.status)) {
+    pieces.reserve(2 + response.more.size());
+    pieces.push_back(response.body);
+    pieces.insert(pieces.end(), response.more.begin(), response.more.end());
   }
-  auto sent = co_await send(out_, body);
-  co_return sent;
+  co_return co_await send_parts(pieces);
 }
 
 /// Frames each write as one chunk; without a body (HEAD) or chunks (HTTP/1.0) it does what those need.
@@ -386,14 +395,12 @@ class Connection::ChunkWriter final : public BodyWriter {
 
   Task<Status> write(std::string_view bytes) override {
     if (bytes.empty() || silent_) co_return Status();
-    if (!chunked_) co_return co_await connection_.send(bytes, {});
+    if (!chunked_) co_return co_await connection_.send(bytes);
     std::array<char, 20> size{};
-    const auto end = std::to_chars(size.data(), size.data() + size.size(), bytes.size(), 16).ptr;
-    auto& out = connection_.out_;
-    out.assign(size.data(), end).append("\r\n").append(bytes).append("\r\n");
-    auto sent = co_await connection_.send(out, {});
-    if (out.capacity() > kMaxDrain) out = std::string();
-    co_return sent;
+    const auto end = std::to_chars(size.data(), size.data() + size.size() - 2, bytes.size(), 16).ptr;
+    std::copy_n("\r\n", 2, end);
+    const std::array<std::string_view, 3> chunk = {std::string_view(size.data(), end + 2), bytes, "\r\n"};
+    co_return co_await connection_.send(chunk);
   }
 
   Task<Status> finish() override {
@@ -401,7 +408,7 @@ class Connection::ChunkWriter final : public BodyWriter {
     finished_ = true;
     co_await connection_.stop_watching();
     if (silent_ || !chunked_) co_return Status();
-    co_return co_await connection_.send("0\r\n\r\n", {});
+    co_return co_await connection_.send("0\r\n\r\n");
   }
 
  private:
@@ -421,7 +428,7 @@ Task<Result<std::unique_ptr<BodyWriter>>> Connection::respond_stream(int status,
   const bool silent = head_request_ || has_no_body(status);
   if (chunked && !has_no_body(status)) out_ += "Transfer-Encoding: chunked\r\n";
   end_head(out_);
-  BRUME_CO_CHECK(co_await send(out_, {}));
+  BRUME_CO_CHECK(co_await send(out_));
   watching_ = true;
   watcher_running_ = true;
   tasks_.spawn("http peer watch", watch_peer());
@@ -476,7 +483,7 @@ Task<Result<std::unique_ptr<Stream>>> Connection::upgrade(Headers headers) {
   BRUME_CO_CHECK(begin_answer());
   append_response_head(out_, 101, headers);
   out_ += "\r\n";
-  BRUME_CO_CHECK(co_await send(out_, {}));
+  BRUME_CO_CHECK(co_await send(out_));
   co_return take_transport();
 }
 

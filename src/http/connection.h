@@ -58,7 +58,9 @@ class Connection final : public Exchange {
   Task<Status> fill();
   Task<Result<std::size_t>> feed_parser();
   Task<Status> read_sized_body(std::string& body, std::size_t size);
-  Task<Status> send(std::string_view head, std::string_view body);
+  Task<Status> send(std::string_view bytes);
+  Task<Status> send(std::span<const std::string_view> pieces);
+  Task<Status> send_parts(std::span<std::string_view> pieces);
   Task<Status> send_continue();
   Status begin_answer();
   void end_head(std::string& out);

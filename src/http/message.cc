@@ -98,4 +98,10 @@ std::string Query::encode() const {
   return out;
 }
 
+std::size_t Response::body_size() const {
+  std::size_t size = body.size();
+  for (const auto piece : more) size += piece.size();
+  return size;
+}
+
 }  // namespace brume::http

@@ -18,11 +18,54 @@ namespace asio = boost::asio;
 
 namespace {
 
+constexpr std::size_t kMaxParts = 64;     // of one sendmsg
+constexpr std::size_t kHeld = 64 * 1024;  // of plain text, in records that go out in one system call
+
 std::unexpected<Error> closed_error() { return fail(Code::kCancelled, "the connection was closed"); }
 
 }  // namespace
 
-SocketStream::SocketStream(const Executor& executor, int fd) : descriptor_(executor), fd_(fd) {
+/// What is left of a write's pieces.
+class PieceReader {
+ public:
+  explicit PieceReader(std::span<const std::string_view> pieces) : pieces_(pieces) { skip(0); }
+  [[nodiscard]] bool done() const { return pieces_.empty(); }
+
+  /// The next pieces as one system call takes them.
+  [[nodiscard]] std::span<const iovec> parts(std::span<iovec> out) const {
+    const auto count = std::min(out.size(), pieces_.size());
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto piece = i == 0 ? pieces_[0].substr(at_) : pieces_[i];
+      out[i] = {const_cast<char*>(piece.data()), piece.size()};
+    }
+    return out.first(count);
+  }
+
+  /// The next bytes in one: in `buffer`, or where they are if they need not be put together.
+  [[nodiscard]] std::string_view gather(std::span<char> buffer) const {
+    const auto first = pieces_[0].substr(at_);
+    if (pieces_.size() == 1 || first.size() >= buffer.size()) return first.substr(0, buffer.size());
+    std::size_t filled = first.copy(buffer.data(), buffer.size());
+    for (std::size_t i = 1; i < pieces_.size() && filled < buffer.size(); ++i) {
+      filled += pieces_[i].copy(buffer.data() + filled, buffer.size() - filled);
+    }
+    return {buffer.data(), filled};
+  }
+
+  void skip(std::size_t count) {
+    at_ += count;
+    while (!pieces_.empty() && at_ >= pieces_[0].size()) {
+      at_ -= pieces_[0].size();
+      pieces_ = pieces_.subspan(1);
+    }
+  }
+
+ private:
+  std::span<const std::string_view> pieces_;
+  std::size_t at_ = 0;  // within the first
+};
+
+SocketStream::SocketStream(const Executor& executor, int fd) : descriptor_(executor), fd_(fd), tls_socket_{.fd = fd} {
   ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
   boost::system::error_code ec;
   descriptor_.assign(fd, ec);
@@ -98,21 +141,14 @@ SocketStream::Attempt SocketStream::try_read(std::span<char> buffer) {
   }
 }
 
-SocketStream::Attempt SocketStream::try_write(std::string_view head, std::string_view body) {
-  if (ssl_ != nullptr) {
-    const auto bytes = head.empty() ? body : head;
-    ERR_clear_error();
-    errno = 0;
-    return tls_attempt(SSL_write(ssl_, bytes.data(), static_cast<int>(std::min<std::size_t>(bytes.size(), INT_MAX))));
-  }
-  std::array<iovec, 2> parts = {iovec{const_cast<char*>(head.data()), head.size()},
-                                iovec{const_cast<char*>(body.data()), body.size()}};
+SocketStream::Attempt SocketStream::try_send(std::span<const iovec> parts) {
   msghdr message{};
-  message.msg_iov = parts.data();
+  message.msg_iov = const_cast<iovec*>(parts.data());
   message.msg_iovlen = parts.size();
   while (true) {
     const auto n = ::sendmsg(fd_, &message, MSG_NOSIGNAL);
-    if (n >= 0) return {.count = static_cast<std::size_t>(n)};
+    if (n > 0) return {.count = static_cast<std::size_t>(n)};
+    if (n == 0) return {.error = Error{Code::kIo, "write: the connection ended"}};
     if (errno == EAGAIN) return {.wait = Wait::kWrite};
     if (errno != EINTR) return {.error = errno_error(errno, "write")};
   }
@@ -128,22 +164,59 @@ Task<Result<std::size_t>> SocketStream::read(std::span<char> buffer) {
   }
 }
 
-Task<Status> SocketStream::write(std::string_view bytes) { return write_both(bytes, {}); }
+Task<Status> SocketStream::write(std::string_view bytes) { co_return co_await write_pieces(std::span(&bytes, 1)); }
 
-Task<Status> SocketStream::write_both(std::string_view head, std::string_view body) {
-  while (!head.empty() || !body.empty()) {
+Task<Status> SocketStream::write_pieces(std::span<const std::string_view> pieces) {
+  PieceReader reader(pieces);
+  if (ssl_ != nullptr) co_return co_await write_tls(reader);
+  co_return co_await write_plain(reader);
+}
+
+Task<Status> SocketStream::write_plain(PieceReader& pieces) {
+  std::array<iovec, kMaxParts> parts{};
+  while (!pieces.done()) {
     if (closed_ || write_closed_) co_return closed_error();
-    auto attempt = try_write(head, body);
+    auto attempt = try_send(pieces.parts(parts));
     if (attempt.error) co_return fail(std::move(*attempt.error));
-    if (attempt.wait != Wait::kNone) {
-      BRUME_CO_CHECK(co_await wait_for(attempt.wait));
-      continue;
-    }
-    if (attempt.count == 0) co_return fail(Code::kIo, "write: the connection ended");
-    const auto of_head = std::min(attempt.count, head.size());
-    head.remove_prefix(of_head);
-    body.remove_prefix(attempt.count - of_head);
+    if (attempt.wait != Wait::kNone) BRUME_CO_CHECK(co_await wait_for(attempt.wait));
+    pieces.skip(attempt.count);
   }
+  co_return Status();
+}
+
+// Turns up to kHeld bytes into records, which the BIO holds back.
+std::optional<Error> SocketStream::encrypt(PieceReader& pieces) {
+  std::array<char, SSL3_RT_MAX_PLAIN_LENGTH> record;  // NOLINT(*-member-init): filled up to what is used
+  for (std::size_t total = 0; total < kHeld && !pieces.done();) {
+    const std::string_view bytes = pieces.gather(record);
+    ERR_clear_error();
+    errno = 0;
+    auto attempt = tls_attempt(SSL_write(ssl_, bytes.data(), static_cast<int>(bytes.size())));
+    if (attempt.error) return std::move(attempt.error);
+    if (attempt.count == 0) return Error{Code::kIo, "TLS: the connection cannot be written"};
+    pieces.skip(attempt.count);
+    total += attempt.count;
+  }
+  return std::nullopt;
+}
+
+Task<Status> SocketStream::write_tls(PieceReader& pieces) {
+  // Held until all is out: what a read makes OpenSSL send meanwhile (an answer to a key update, RFC 8446 section 4.6.3)
+  // must not cut into a record that is half sent.
+  std::string& held = tls_socket_.held.emplace();
+  while (!pieces.done()) {
+    auto error = encrypt(pieces);
+    for (std::size_t at = 0; at < held.size();) {
+      if (closed_ || write_closed_) co_return closed_error();
+      auto attempt = try_send(std::array{iovec{held.data() + at, held.size() - at}});
+      if (attempt.error) co_return fail(std::move(*attempt.error));
+      if (attempt.wait != Wait::kNone) BRUME_CO_CHECK(co_await wait_for(attempt.wait));
+      at += attempt.count;
+    }
+    held.clear();
+    if (error) co_return fail(std::move(*error));
+  }
+  tls_socket_.held.reset();
   co_return Status();
 }
 
@@ -185,14 +258,14 @@ Task<Status> SocketStream::handshake() {
 
 Task<Status> SocketStream::accept_tls(std::shared_ptr<const TlsContext> context) {
   context_ = std::move(context);
-  ssl_ = new_ssl(*context_, fd_);
+  ssl_ = new_ssl(*context_, tls_socket_);
   SSL_set_accept_state(ssl_);
   return handshake();
 }
 
 Task<Status> SocketStream::connect_tls(std::shared_ptr<const TlsContext> context, std::string name, bool insecure) {
   context_ = std::move(context);
-  ssl_ = new_ssl(*context_, fd_);
+  ssl_ = new_ssl(*context_, tls_socket_);
   SSL_set_connect_state(ssl_);
   if (auto named = expect_server_name(ssl_, name); !named && !insecure) co_return named;
   co_return co_await handshake();

@@ -12,7 +12,11 @@
 #include "brume/http/stream.h"
 #include "tls.h"
 
+struct iovec;
+
 namespace brume::http {
+
+class PieceReader;
 
 /// Owns the socket. Every call first tries the system call and waits in the reactor only when it would block. One type
 /// for all transports, so that nothing above is a template.
@@ -29,8 +33,9 @@ class SocketStream final : public Stream {
   Task<Status> close_write() override;
   void close() override;
 
-  /// Writes `head` then `body`, in one system call where possible.
-  Task<Status> write_both(std::string_view head, std::string_view body);
+  /// Writes the pieces one after another without putting them together first, many in one TLS record and one system
+  /// call. They and the span stay valid until done.
+  Task<Status> write_pieces(std::span<const std::string_view> pieces);
   Task<Status> accept_tls(std::shared_ptr<const TlsContext> context);
   /// Verifies the server's certificate for `name` unless `insecure`.
   Task<Status> connect_tls(std::shared_ptr<const TlsContext> context, std::string name, bool insecure);
@@ -56,13 +61,18 @@ class SocketStream final : public Stream {
     std::optional<Error> error = {};
   };
   Attempt try_read(std::span<char> buffer);
-  Attempt try_write(std::string_view head, std::string_view body);
+  Attempt try_send(std::span<const iovec> parts);
+  Task<Status> send_all(std::string_view bytes);
+  Task<Status> write_plain(PieceReader& pieces);
+  Task<Status> write_tls(PieceReader& pieces);
+  std::optional<Error> encrypt(PieceReader& pieces);
   Attempt tls_attempt(int result);
   Task<Status> wait_for(Wait direction);
   Task<Status> handshake();
 
   boost::asio::posix::stream_descriptor descriptor_;
   int fd_;
+  TlsSocket tls_socket_;
   SSL* ssl_ = nullptr;
   std::shared_ptr<const TlsContext> context_;
   bool tls_ready_ = false;  // handshake done and no fatal error since: a close_notify may be sent

@@ -29,8 +29,15 @@ class TlsContext {
   SSL_CTX* context_;
 };
 
-/// A non-blocking SSL over socket `fd` (not owned); writes never raise SIGPIPE.
-SSL* new_ssl(const TlsContext& context, int fd);
+/// The socket (not owned) under an SSL. While `held` is there, what OpenSSL would send is appended to it instead, so
+/// that many records can go out in one system call; its owner sends it.
+struct TlsSocket {
+  int fd = -1;
+  std::optional<std::string> held = {};
+};
+
+/// A non-blocking SSL over `socket`, which outlives it; writes never raise SIGPIPE.
+SSL* new_ssl(const TlsContext& context, TlsSocket& socket);
 /// SNI and the name or address that the certificate must carry.
 Status expect_server_name(SSL* ssl, const std::string& name);
 /// Subject of the verified certificate that the peer showed; nullopt without one.

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -71,6 +72,11 @@ struct Response {
   int status = 200;
   Headers headers;
   std::string body;
+  /// A server's answer goes on with these after `body`: long texts that others own, sent from where they are.
+  std::vector<std::string_view> more = {};
+  std::shared_ptr<const void> more_owner = {};  ///< keeps them until they are sent
+
+  [[nodiscard]] std::size_t body_size() const;
 };
 
 }  // namespace brume::http

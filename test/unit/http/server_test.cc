@@ -260,6 +260,60 @@ TEST_CASE("TLS: identity of clients, refusal of what does not verify") {
   });
 }
 
+TEST_CASE("an answer in pieces arrives whole, plain and under TLS") {
+  const auto ca = make_certificate({.common_name = "ca", .is_ca = true}, nullptr);
+  const auto pair = make_certificate({.common_name = "s", .alt_names = "IP:127.0.0.1"}, &ca);
+  // Around the sizes of a TLS record, of what is held back, and of a part with a timeout of its own.
+  const std::vector<std::vector<std::size_t>> shapes = {{},
+                                                        {0, 0, 1},
+                                                        {16384, 1},
+                                                        {1, 16383, 16384, 16385},
+                                                        {65536, 65537, 3},
+                                                        std::vector<std::size_t>(5000, 701),
+                                                        {3 << 20, 1, 2 << 20},
+                                                        std::vector<std::size_t>(200, 1)};
+  const auto texts = [&] {
+    std::vector<std::shared_ptr<const std::string>> out;
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      std::string text;
+      for (const std::size_t size : shapes[i]) {
+        for (std::size_t at = 0; at < size; ++at) text.push_back(static_cast<char>('a' + (text.size() * 31 + at) % 26));
+      }
+      out.push_back(std::make_shared<const std::string>(std::move(text)));
+    }
+    return out;
+  }();
+  const Handler handler = [&](Exchange& exchange) -> Task<void> {
+    const auto which = static_cast<std::size_t>(std::stoi(exchange.request().path.substr(1)));
+    Response answer{200, {}, "head "};
+    std::string_view rest = *texts[which];
+    for (const std::size_t size : shapes[which]) {
+      answer.more.push_back(rest.substr(0, size));
+      rest.remove_prefix(size);
+    }
+    answer.more_owner = texts[which];
+    (void)co_await exchange.respond(std::move(answer));
+  };
+  on_test_loop([&]() -> Task<void> {
+    for (const bool tls : {false, true}) {
+      ServerOptions options;
+      if (tls) options.tls = TlsServerConfig{pair.certificate_pem, pair.key_pem, ""};
+      auto server = serve(handler, co_await boost::asio::this_coro::executor, std::move(options));
+      ClientOptions trusting;
+      trusting.tls.ca_pem = ca.certificate_pem;
+      for (std::size_t i = 0; i < shapes.size(); ++i) {
+        const auto url = url_of(*server, "/" + std::to_string(i), tls ? "https" : "http");
+        const auto answer = co_await get(trusting, url);
+        INFO(url << " of shape " << i);
+        REQUIRE(answer);
+        CHECK(answer->body.size() == 5 + texts[i]->size());
+        CHECK((answer->body == "head " + *texts[i]));
+      }
+      co_await server->stop();
+    }
+  });
+}
+
 TEST_CASE("the server takes many connections over several loops") {
   Loop second("second");
   second.start();
