@@ -11,10 +11,13 @@ namespace {
 
 std::string_view metadata_of(const api::Object& object) { return scan_raw(object.bytes(), {"metadata"}); }
 
+void append_partial_head(std::string& out, std::string_view version) {
+  out.append(R"({"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/)").append(version);
+  out.append(R"(","metadata":)");
+}
+
 void append_partial(std::string& out, const api::Object& object, std::string_view version) {
-  out.append(R"({"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/)")
-      .append(version)
-      .append(R"(","metadata":)");
+  append_partial_head(out, version);
   out.append(metadata_of(object)).push_back('}');
 }
 
@@ -87,36 +90,39 @@ std::string encode_object(const Encoding& encoding, const api::Object& object) {
   return out;
 }
 
-std::string encode_list(const Encoding& encoding, const ListPage& page) {
-  std::string out;
-  const auto each = [&](auto append) {
-    bool first = true;
-    for (const api::ObjectPtr& object : page.items) {
-      if (!first) out.push_back(',');
-      first = false;
-      append(*object);
-    }
-  };
+void encode_list(const Encoding& encoding, ListPage page, http::Response& answer) {
+  std::string& out = answer.body;
   const std::string metadata = page_metadata(page);
+  const std::string& meta_version = encoding.format.meta_version;
   if (encoding.format.shape == Shape::kTable) {
     open_table(out, encoding, metadata, true);
-    each([&](const api::Object& object) { append_row(out, encoding, object); });
-    return out += "]}";
+    for (const api::ObjectPtr& object : page.items) {
+      append_row(out, encoding, *object);
+      out.push_back(',');
+    }
+    if (!page.items.empty()) out.pop_back();
+    out += "]}";
+    return;
   }
-  if (encoding.format.shape == Shape::kPartial) {
-    out.append(R"({"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/)")
-        .append(encoding.format.meta_version);
-    out.append(R"(","metadata":)").append(metadata).append(R"(,"items":[)");
-    each([&](const api::Object& object) { append_partial(out, object, encoding.format.meta_version); });
-    return out += "]}";
+  const bool partial = encoding.format.shape == Shape::kPartial;
+  const std::string kind(partial ? "PartialObjectMetadata" : std::string_view(encoding.resource->kind));
+  const std::string version = partial ? "meta.k8s.io/" + meta_version : encoding.resource->api_version();
+  out.append(R"({"kind":")").append(kind).append(R"(List","apiVersion":")").append(version);
+  out.append(R"(","metadata":)").append(metadata).append(R"(,"items":[)");
+  struct Owner {
+    std::vector<api::ObjectPtr> items;
+    std::string before = ",";
+  };
+  auto owner = std::make_shared<Owner>(std::move(page.items));
+  if (partial) append_partial_head(owner->before, meta_version);
+  answer.more.reserve(owner->items.size() * (partial ? 3 : 2) + 1);
+  for (const api::ObjectPtr& object : owner->items) {
+    answer.more.push_back(std::string_view(owner->before).substr(answer.more.empty() ? 1 : 0));
+    answer.more.push_back(partial ? metadata_of(*object) : std::string_view(object->bytes()));
+    if (partial) answer.more.emplace_back("}");
   }
-  std::size_t size = 256;
-  for (const api::ObjectPtr& object : page.items) size += object->bytes().size() + 1;
-  out.reserve(size);
-  out.append(R"({"kind":")").append(encoding.resource->kind).append(R"(List","apiVersion":")");
-  out.append(encoding.resource->api_version()).append(R"(","metadata":)").append(metadata).append(R"(,"items":[)");
-  each([&](const api::Object& object) { out += object.bytes(); });
-  return out += "]}";
+  answer.more.emplace_back("]}");
+  answer.more_owner = std::move(owner);
 }
 
 void WatchEncoder::append(std::string& out, const WatchEvent& event) {
@@ -150,8 +156,8 @@ void WatchEncoder::append_bookmark(std::string& out, std::int64_t revision, bool
       out += "]}";
       break;
     case Shape::kPartial:
-      out.append(R"({"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/)").append(encoding_.format.meta_version);
-      out.append(R"(","metadata":)").append(metadata).push_back('}');
+      append_partial_head(out, encoding_.format.meta_version);
+      out.append(metadata).push_back('}');
       break;
     case Shape::kObject:
       out.append(R"({"kind":")").append(encoding_.resource->kind).append(R"(","apiVersion":")");

@@ -9,6 +9,7 @@
 #include "brume/apiserver/registry.h"
 #include "brume/base/result.h"
 #include "brume/base/time.h"
+#include "brume/http/message.h"
 #include "negotiate.h"
 
 namespace brume::apiserver {
@@ -23,7 +24,8 @@ struct Encoding {
 
 /// One object in the asked shape.
 [[nodiscard]] std::string encode_object(const Encoding& encoding, const api::Object& object);
-[[nodiscard]] std::string encode_list(const Encoding& encoding, const ListPage& page);
+/// The body of an answer to a list; objects that go out as they are stored are not copied (http::Response::more).
+void encode_list(const Encoding& encoding, ListPage page, http::Response& answer);
 
 /// Watch frames: one JSON line an event.
 class WatchEncoder {

@@ -59,6 +59,12 @@ Result<ListQuery> list_query(const Call& call) {
 
 Answer json_answer(int status, std::string body) { return make_response(status, std::move(body)); }
 
+Answer list_answer(const Encoding& how, ListPage page) {
+  http::Response answer = make_response(200, {}, std::string(how.format.content_type()));
+  encode_list(how, std::move(page), answer);
+  return answer;
+}
+
 }  // namespace
 
 Result<Encoding> Impl::encoding(const Call& call) const {
@@ -155,11 +161,11 @@ Task<Result<Answer>> Impl::list(Call& call) {
   BRUME_CO_TRY(const Encoding how, encoding(call));
   BRUME_CO_TRY(ListQuery query, list_query(call));
   if (!registry.stores(*call.resource)) {  // componentstatuses: there are no components
-    co_return make_response(200, encode_list(how, {}), std::string(how.format.content_type()));
+    co_return list_answer(how, {});
   }
   auto page = co_await registry.list(*call.resource, std::move(query));
   if (!page) co_return fail(std::move(page).error());
-  co_return make_response(200, encode_list(how, *page), std::string(how.format.content_type()));
+  co_return list_answer(how, std::move(*page));
 }
 
 Task<Result<Answer>> Impl::create(Call& call) {
@@ -298,7 +304,7 @@ Task<Result<Answer>> Impl::remove_collection(Call& call) {
   auto page =
       co_await registry.remove_collection(*call.resource, std::move(query), std::move(request), std::move(context));
   if (!page) co_return fail(std::move(page).error());
-  co_return make_response(200, encode_list(how, *page), std::string(how.format.content_type()));
+  co_return list_answer(how, std::move(*page));
 }
 
 }  // namespace brume::apiserver

@@ -2,6 +2,8 @@
 
 #include <zlib.h>
 
+#include <array>
+
 #include "brume/base/random.h"
 #include "brume/base/strings.h"
 #include "brume/base/task.h"
@@ -46,19 +48,36 @@ std::string forbidden_text(const Call& call) {
 
 bool is_loopback(std::string_view address) { return address.starts_with("127.") || address == "::1"; }
 
-std::optional<std::string> gzip(std::string_view bytes) {
+// The whole body in gzip's format (RFC 1952); nullopt when memory lacks.
+std::optional<std::string> gzip(const http::Response& response) {
   z_stream stream{};
   constexpr int kGzipWindow = 15 + 16;
   if (deflateInit2(&stream, Z_BEST_SPEED, Z_DEFLATED, kGzipWindow, 8, Z_DEFAULT_STRATEGY) != Z_OK) return std::nullopt;
-  std::string out(deflateBound(&stream, static_cast<uLong>(bytes.size())), '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  const bool done = deflate(&stream, Z_FINISH) == Z_STREAM_END;
-  out.resize(stream.total_out);
+  std::string out;
+  int state = Z_OK;
+  const auto feed = [&](std::string_view bytes, int flush) {
+    stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+    stream.avail_in = static_cast<uInt>(bytes.size());
+    do {
+      std::array<char, 16 * 1024> part;  // NOLINT(*-member-init): filled up to what is used
+      stream.next_out = reinterpret_cast<Bytef*>(part.data());
+      stream.avail_out = static_cast<uInt>(part.size());
+      state = deflate(&stream, flush);
+      out.append(part.data(), part.size() - stream.avail_out);
+    } while (stream.avail_out == 0);
+  };
+  feed(response.body, Z_NO_FLUSH);
+  for (const auto piece : response.more) feed(piece, Z_NO_FLUSH);
+  feed({}, Z_FINISH);
   deflateEnd(&stream);
-  return done ? std::optional(std::move(out)) : std::nullopt;
+  return state == Z_STREAM_END ? std::optional(std::move(out)) : std::nullopt;
+}
+
+// Puts another text in the place of the whole body.
+void replace_body(http::Response& response, std::string body) {
+  response.body = std::move(body);
+  response.more.clear();
+  response.more_owner.reset();
 }
 
 // Indentation for people: on ?pretty, and for curl, wget and browsers as Kubernetes does.
@@ -71,15 +90,17 @@ bool wants_pretty(const http::Request& request) {
 void finish_response(const Call& call, http::Response& response) {
   const bool json = response.headers.get("Content-Type") == "application/json";
   if (json && wants_pretty(call.request)) {
-    if (const auto value = parse_json(response.body)) {
-      response.body = value->dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+    std::string whole = response.body;
+    for (const auto piece : response.more) whole += piece;
+    if (const auto value = parse_json(whole)) {
+      replace_body(response, value->dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
     }
   }
   // Between processes of one machine compression only costs.
-  if (response.body.size() >= kGzipFrom && !is_loopback(call.request.peer_address) &&
+  if (response.body_size() >= kGzipFrom && !is_loopback(call.request.peer_address) &&
       call.request.headers.has_token("Accept-Encoding", "gzip")) {
-    if (auto packed = gzip(response.body)) {
-      response.body = std::move(*packed);
+    if (auto packed = gzip(response)) {
+      replace_body(response, std::move(*packed));
       response.headers.set("Content-Encoding", "gzip");
       response.headers.set("Vary", "Accept-Encoding");
     }

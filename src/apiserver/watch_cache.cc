@@ -198,11 +198,10 @@ Result<WatchCache::Objects> WatchCache::overlay(Revision at) const {
   return undo;
 }
 
-// Pointers to what may match, in key order. The views are into the map: valid while the lock is held.
-std::vector<std::pair<std::string_view, api::ObjectPtr>> WatchCache::collect(const Filter& filter,
-                                                                             std::string_view from,
-                                                                             const Objects& undo) const {
-  std::vector<std::pair<std::string_view, api::ObjectPtr>> out;
+// What may match, in key order.
+std::vector<api::ObjectPtr> WatchCache::collect(const Filter& filter, std::string_view from,
+                                                const Objects& undo) const {
+  std::vector<api::ObjectPtr> out;
   std::string prefix = filter.ns().empty() ? std::string() : key_of(filter.ns(), "");
   if (!filter.name().empty() && (!filter.ns().empty() || !resource_.namespaced)) prefix += filter.name();
   if (prefix.empty()) out.reserve(objects_.size());
@@ -216,10 +215,10 @@ std::vector<std::pair<std::string_view, api::ObjectPtr>> WatchCache::collect(con
     const bool use_undo = inside(then, undo) && (!inside(now, objects_) || then->first <= now->first);
     if (use_undo) {
       if (inside(now, objects_) && now->first == then->first) ++now;
-      if (then->second) out.emplace_back(then->first, then->second);
+      if (then->second) out.push_back(then->second);
       ++then;
     } else {
-      out.emplace_back(now->first, now->second);
+      out.push_back(now->second);
       ++now;
     }
   }
@@ -242,9 +241,7 @@ Result<WatchCache::Page> WatchCache::list(const Filter& filter, std::string_view
     } else if (at != 0) {
       page.revision = std::min(page.revision, at);
     }
-    auto found = collect(filter, from, undo);
-    candidates.reserve(found.size());
-    for (auto& [key, object] : found) candidates.push_back(std::move(object));
+    candidates = collect(filter, from, undo);
   }
   if (filter.plain() && limit == 0) {
     page.items = std::move(candidates);
@@ -294,7 +291,7 @@ Result<std::unique_ptr<WatchStream>> WatchCache::watch(WatchStart start, const E
                                            limits_.watcher_max_events, limits_.watcher_max_bytes);
   const std::unique_lock lock(mutex_);
   if (start.from_state) {
-    for (auto& [key, object] : collect(start.filter, "", {})) {
+    for (auto& object : collect(start.filter, "", {})) {
       if (!start.filter.matches(*object)) continue;
       const auto revision = object->resource_version();
       watcher->push({WatchEvent::Type::kAdded, std::move(object), revision}, false);

@@ -98,9 +98,8 @@ class WatchCache {
   void push(std::shared_ptr<Change> change);
   [[nodiscard]] Revision safe_revision(Revision newest_before_lock) const;
   [[nodiscard]] Result<Objects> overlay(Revision at) const;
-  [[nodiscard]] std::vector<std::pair<std::string_view, api::ObjectPtr>> collect(const Filter& filter,
-                                                                                 std::string_view from,
-                                                                                 const Objects& undo) const;
+  [[nodiscard]] std::vector<api::ObjectPtr> collect(const Filter& filter, std::string_view from,
+                                                    const Objects& undo) const;
   void deliver(Watcher& watcher, Change& change, bool replay) const;
   void forget(const Watcher* watcher);
 

@@ -116,6 +116,7 @@ class FakeExchange : public http::Exchange {
     request_.headers = std::move(headers);
     request_.peer_address = "127.0.0.1";
   }
+  void come_from(std::string address) { request_.peer_address = std::move(address); }
   [[nodiscard]] const http::Request& request() const override { return request_; }
   Task<Result<std::string>> read_body(std::size_t limit) override {
     if (body.size() > limit) co_return fail(Code::kRequestEntityTooLarge, "Request entity too large: limit is 3145728");
@@ -123,6 +124,8 @@ class FakeExchange : public http::Exchange {
   }
   Task<Status> respond(http::Response response_in) override {
     response = std::move(response_in);
+    for (const auto piece : response.more) response.body += piece;
+    response.more.clear();
     answered = true;
     co_return Status{};
   }

@@ -1,3 +1,5 @@
+#include <zlib.h>
+
 #include "core_fixture.h"
 
 using namespace brume;
@@ -26,6 +28,20 @@ struct Served : Fixture {
 
 const std::string kMaps = "/api/v1/namespaces/default/configmaps";
 const http::Headers kTable{{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}};
+
+std::string gunzip(const std::string& bytes) {
+  std::string out(1 << 20, '\0');
+  z_stream stream{};
+  REQUIRE(inflateInit2(&stream, 15 + 16) == Z_OK);
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+  stream.avail_in = static_cast<uInt>(bytes.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  CHECK(inflate(&stream, Z_FINISH) == Z_STREAM_END);
+  out.resize(stream.total_out);
+  inflateEnd(&stream);
+  return out;
+}
 
 }  // namespace
 
@@ -123,6 +139,7 @@ TEST_CASE("warnings and strict fields") {
 TEST_CASE("tables and metadata only") {
   Served s;
   (void)s.call("POST", kMaps, config_map("a").dump());
+  (void)s.call("POST", kMaps, config_map("b").dump());
   auto table = s.call("GET", kMaps, "", kTable).answer();
   CHECK(table["kind"] == "Table");
   CHECK(table["apiVersion"] == "meta.k8s.io/v1");
@@ -130,6 +147,7 @@ TEST_CASE("tables and metadata only") {
   CHECK(table["rows"][0]["cells"][0] == "a");
   CHECK(table["rows"][0]["object"]["kind"] == "PartialObjectMetadata");
   CHECK(table["rows"][0]["object"]["metadata"]["name"] == "a");
+  CHECK(table["rows"][1]["cells"][0] == "b");
   auto one = s.call("GET", kMaps + "/a?includeObject=Object", "", kTable).answer();
   CHECK(one["rows"][0]["object"]["data"]["k"] == "1");
   auto partial =
@@ -137,7 +155,33 @@ TEST_CASE("tables and metadata only") {
              {{"Accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"}})
           .answer();
   CHECK(partial["kind"] == "PartialObjectMetadataList");
+  REQUIRE(partial["items"].size() == 2);
+  CHECK(partial["items"][0]["kind"] == "PartialObjectMetadata");
   CHECK(!partial["items"][0].contains("data"));
+  CHECK(partial["items"][1]["metadata"]["name"] == "b");
+}
+
+TEST_CASE("lists: whole, empty, pretty and packed") {
+  Served s;
+  CHECK(s.call("GET", kMaps).answer()["items"] == Json::array());
+  const std::string padding(40'000, 'x');
+  for (const char* name : {"a", "b", "c", "d"}) {
+    Json map = config_map(name);
+    map["data"]["padding"] = padding;
+    (void)s.call("POST", kMaps, map.dump());
+  }
+  const auto plain = s.call("GET", kMaps);
+  REQUIRE(plain.answer()["items"].size() == 4);
+  CHECK(plain.answer()["items"][3]["data"]["padding"] == padding);
+  const auto pretty = s.call("GET", kMaps + "?pretty=true");
+  CHECK(pretty.response.body.starts_with("{\n  \"apiVersion\""));
+  CHECK(pretty.answer() == plain.answer());
+  FakeExchange far("GET", kMaps, "", {{"Accept-Encoding", "gzip"}});
+  far.come_from("192.0.2.1");
+  s.run([&]() -> Task<void> { co_await s.server->handler()(far); });
+  REQUIRE(far.response.headers.get("Content-Encoding") == "gzip");
+  CHECK(far.response.body.size() < 10'000);
+  CHECK((gunzip(far.response.body) == plain.response.body));
 }
 
 TEST_CASE("watch over HTTP: events, bookmarks, expiry") {
