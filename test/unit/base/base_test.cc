@@ -1,7 +1,9 @@
+#include <set>
 #include "brume/base/json.h"
 #include "brume/base/random.h"
 #include "brume/base/strings.h"
 #include "brume/base/time.h"
+
 #include "catch.h"
 
 using namespace brume;
@@ -42,4 +44,7 @@ TEST_CASE("uids are version 4") {
   const auto uid = new_uid();
   CHECK(uid.size() == 36);
   CHECK(uid[14] == '4');
+  std::set<std::string> all;
+  for (int i = 0; i < 1000; ++i) all.insert(new_uid());
+  CHECK(all.size() == 1000);
 }
