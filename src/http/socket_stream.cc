@@ -299,7 +299,7 @@ Task<void> SocketStream::linger(std::size_t most) {
 }
 
 bool SocketStream::is_quiet() const {
-  if (closed_ || (ssl_ != nullptr && (!tls_ready_ || SSL_pending(ssl_) > 0))) return false;
+  if (closed_ || (ssl_ != nullptr && (!tls_ready_ || SSL_has_pending(ssl_) != 0))) return false;
   char byte = 0;
   const auto n = ::recv(fd_, &byte, 1, MSG_PEEK);
   return n < 0 && errno == EAGAIN;
