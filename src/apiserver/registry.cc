@@ -79,17 +79,19 @@ void Impl::prime(const store::Range& range, store::Revision history_start) {
 }
 
 void Impl::on_events(std::span<const store::Event> events) {
+  PostBatch wakes;
   for (const store::Event& event : events) {
     const std::size_t slash = event.key.find('/', 1);
     if (slash == std::string::npos) continue;
     const std::string_view key(event.key);
     const auto it = by_prefix.find(key.substr(1, slash - 1));
     if (it == by_prefix.end()) continue;
-    for (Stored* target : it->second) target->cache->apply(event, key.substr(slash + 1));
+    for (Stored* target : it->second) target->cache->apply(event, key.substr(slash + 1), wakes);
   }
   if (!events.empty() && events.back().revision > newest.load(std::memory_order_relaxed)) {
     newest.store(events.back().revision, std::memory_order_release);
   }
+  wakes.post();
 }
 
 Task<Result<std::unique_ptr<Registry>>> Registry::open(store::Store& store, RegistryOptions options, Clock& clock) {

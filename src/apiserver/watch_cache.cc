@@ -110,7 +110,7 @@ void WatchCache::primed(Revision revision, Revision history_start) {
   last_.store(revision, std::memory_order_release);
 }
 
-void WatchCache::apply(const store::Event& event, std::string_view key) {
+void WatchCache::apply(const store::Event& event, std::string_view key, PostBatch& wakes) {
   auto change = std::make_shared<Change>();
   change->kind = event.kind;
   change->key = key;
@@ -136,7 +136,7 @@ void WatchCache::apply(const store::Event& event, std::string_view key) {
     objects_.emplace(std::string(key), change->object);
   }
   last_.store(event.revision, std::memory_order_release);
-  for (const auto& watcher : watchers_) deliver(*watcher, *change, false);
+  for (const auto& watcher : watchers_) deliver(*watcher, *change, &wakes);
   push(std::move(change));
 }
 
@@ -259,7 +259,7 @@ Result<WatchCache::Page> WatchCache::list(const Filter& filter, std::string_view
   return page;
 }
 
-void WatchCache::deliver(Watcher& watcher, Change& change, bool replay) const {
+void WatchCache::deliver(Watcher& watcher, Change& change, PostBatch* wakes) const {
   if (change.revision <= watcher.after()) return;
   if (!change.object) {
     change.object = decode(*change.raw, change.revision);
@@ -275,13 +275,21 @@ void WatchCache::deliver(Watcher& watcher, Change& change, bool replay) const {
   const bool was = change.previous ? filter.matches(*change.previous)
                    : deleted       ? filter.matches(*change.object)
                                    : change.history && change.previous_revision != 0;
+  const auto tell = [&](Type type, const api::ObjectPtr& object) {
+    WatchEvent event{type, object, change.revision};
+    if (wakes == nullptr) {
+      watcher.replay(std::move(event));
+    } else {
+      watcher.push(std::move(event), *wakes);
+    }
+  };
   if (is) {
-    watcher.push({was ? Type::kModified : Type::kAdded, change.object, change.revision}, !replay);
+    tell(was ? Type::kModified : Type::kAdded, change.object);
   } else if (was && deleted) {
-    watcher.push({Type::kDeleted, change.object, change.revision}, !replay);
+    tell(Type::kDeleted, change.object);
   } else if (was) {
     if (!change.left) change.left = change.previous ? restamp(*change.previous, change.revision) : change.object;
-    watcher.push({Type::kDeleted, change.left, change.revision}, !replay);
+    tell(Type::kDeleted, change.left);
   }
 }
 
@@ -294,16 +302,16 @@ Result<std::unique_ptr<WatchStream>> WatchCache::watch(WatchStart start, const E
     for (auto& object : collect(start.filter, "", {})) {
       if (!start.filter.matches(*object)) continue;
       const auto revision = object->resource_version();
-      watcher->push({WatchEvent::Type::kAdded, std::move(object), revision}, false);
+      watcher->replay({WatchEvent::Type::kAdded, std::move(object), revision});
     }
     if (start.initial_bookmark) {
-      watcher->push({WatchEvent::Type::kBookmark, nullptr, safe_revision(newest), true}, false);
+      watcher->replay({WatchEvent::Type::kBookmark, nullptr, safe_revision(newest), true});
     }
   } else {
     if (start.after < ring_start_) return fail(too_old_error(start.after, ring_start_));
     auto it = std::upper_bound(ring_.begin(), ring_.end(), start.after,
                                [](Revision revision, const auto& change) { return revision < change->revision; });
-    for (; it != ring_.end(); ++it) deliver(*watcher, **it, true);
+    for (; it != ring_.end(); ++it) deliver(*watcher, **it, nullptr);
   }
   watchers_.push_back(watcher);
   return std::unique_ptr<WatchStream>(std::make_unique<Stream>(*this, std::move(watcher), executor));
@@ -315,8 +323,12 @@ std::size_t WatchCache::watchers() const {
 }
 
 void WatchCache::close_watchers() {
-  const std::unique_lock lock(mutex_);
-  for (const auto& watcher : watchers_) watcher->cut("the server stops");
+  PostBatch wakes;
+  {
+    const std::unique_lock lock(mutex_);
+    for (const auto& watcher : watchers_) watcher->cut("the server stops", wakes);
+  }
+  wakes.post();
 }
 
 void WatchCache::forget(const Watcher* watcher) {

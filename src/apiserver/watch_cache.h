@@ -55,8 +55,9 @@ class WatchCache {
   void prime(std::string key, std::string_view bytes, Revision revision);
   /// The state put by prime() is that of `revision`; events after `history_start` will follow through apply().
   void primed(Revision revision, Revision history_start);
-  /// One event, in revision order; those up to the primed revision only fill the ring.
-  void apply(const store::Event& event, std::string_view key);
+  /// One event, in revision order; those up to the primed revision only fill the ring. Watchers whose loops have to
+  /// look are added to `wakes`, which the caller posts.
+  void apply(const store::Event& event, std::string_view key, PostBatch& wakes);
   /// Drops ring events that are older than `revision` beyond the minimum, so that an idle server holds little.
   void trim(Revision revision);
 
@@ -100,7 +101,8 @@ class WatchCache {
   [[nodiscard]] Result<Objects> overlay(Revision at) const;
   [[nodiscard]] std::vector<api::ObjectPtr> collect(const Filter& filter, std::string_view from,
                                                     const Objects& undo) const;
-  void deliver(Watcher& watcher, Change& change, bool replay) const;
+  /// Queues what the watcher is to see of a change; without `wakes` as part of what is replayed to it.
+  void deliver(Watcher& watcher, Change& change, PostBatch* wakes) const;
   void forget(const Watcher* watcher);
 
   const api::Resource& resource_;

@@ -2,26 +2,31 @@
 
 namespace brume::apiserver {
 
-void Watcher::push(WatchEvent event, bool bounded) {
+void Watcher::replay(WatchEvent event) {
+  const std::lock_guard lock(mutex_);
+  queue_.push_back(std::move(event));
+}
+
+void Watcher::push(WatchEvent event, PostBatch& wakes) {
   const std::lock_guard lock(mutex_);
   if (!cut_reason_.empty()) return;
   const std::size_t size = event.object ? event.object->bytes().size() : 0;
-  if (bounded && !queue_.empty() && (queue_.size() >= max_events_ || bytes_ + size > max_bytes_)) {
+  if (!queue_.empty() && (queue_.size() >= max_events_ || bytes_ + size > max_bytes_)) {
     cut_reason_ = "the watcher was too slow";
     queue_.clear();
     queue_.shrink_to_fit();
     bytes_ = 0;
   } else {
     queue_.push_back(std::move(event));
-    if (bounded) bytes_ += size;
+    bytes_ += size;
   }
-  wake_locked();
+  wake_locked(wakes);
 }
 
-void Watcher::cut(std::string reason) {
+void Watcher::cut(std::string reason, PostBatch& wakes) {
   const std::lock_guard lock(mutex_);
   if (cut_reason_.empty()) cut_reason_ = std::move(reason);
-  wake_locked();
+  wake_locked(wakes);
 }
 
 Result<std::vector<WatchEvent>> Watcher::take() {
@@ -36,10 +41,10 @@ bool Watcher::idle() const {
   return queue_.empty();
 }
 
-void Watcher::wake_locked() {
+void Watcher::wake_locked(PostBatch& wakes) {
   if (wake_posted_) return;
   wake_posted_ = true;
-  boost::asio::post(executor_, [self = shared_from_this()] {
+  wakes.add(executor_, [self = shared_from_this()] {
     {
       const std::lock_guard lock(self->mutex_);
       self->wake_posted_ = false;

@@ -25,10 +25,12 @@ class Watcher : public std::enable_shared_from_this<Watcher> {
   /// Only later events are of interest.
   [[nodiscard]] std::int64_t after() const { return after_; }
 
-  /// Queues an event and wakes the loop. `bounded`: cut the watcher when its queue is full.
-  void push(WatchEvent event, bool bounded);
+  /// Queues an event of what is replayed before the first take(); however many there are.
+  void replay(WatchEvent event);
+  /// Queues an event, or cuts the watcher when its queue is full; `wakes` then wakes its loop.
+  void push(WatchEvent event, PostBatch& wakes);
   /// Ends the watch: take() fails from now on.
-  void cut(std::string reason);
+  void cut(std::string reason, PostBatch& wakes);
   /// All that is queued; kServiceUnavailable once cut.
   Result<std::vector<WatchEvent>> take();
   [[nodiscard]] bool idle() const;
@@ -37,7 +39,7 @@ class Watcher : public std::enable_shared_from_this<Watcher> {
   void detach() { wake_ = nullptr; }
 
  private:
-  void wake_locked();
+  void wake_locked(PostBatch& wakes);
 
   const Filter filter_;
   const std::int64_t after_;

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sys/prctl.h>
 
+#include <algorithm>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -235,6 +236,20 @@ class BlockingPool {
 void post_blocking(std::move_only_function<void()> work) {
   static auto* pool = new BlockingPool;  // never destroyed: detached threads may outlive static destruction
   pool->post(std::move(work));
+}
+
+void PostBatch::add(const Executor& executor, Function function) {
+  auto it = std::ranges::find(loops_, executor, &std::pair<Executor, std::vector<Function>>::first);
+  if (it == loops_.end()) it = loops_.emplace(loops_.end(), executor, std::vector<Function>());
+  it->second.push_back(std::move(function));
+}
+
+void PostBatch::post() {
+  for (auto& [executor, functions] : std::exchange(loops_, {})) {
+    asio::post(executor, [todo = std::move(functions)]() mutable {
+      for (Function& function : todo) function();
+    });
+  }
 }
 
 // Loops -----------------------------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ using Done = std::move_only_function<void()>;
 struct PendingWrite {
   Write write;
   Result<Revision>* answer;
-  Done done;
+  Executor executor;  ///< the caller's loop, where `resume` is to be called
+  Done resume;
 };
 
 struct Subscriber {
@@ -232,16 +233,18 @@ void CommitLoop::run() {
 
 Task<Result<Revision>> CommitLoop::write(Write write) {
   Result<Revision> answer = fail(Code::kServiceUnavailable, "the store is closed");
-  co_await await_callback([&](Done done) {
+  co_await await_resume([&](const Executor& executor, Done resume) {
+    bool first = false;
     {
       const std::lock_guard lock(queue_mutex_);
-      if (!stopping_) {
-        writes_.push_back({std::move(write), &answer, std::move(done)});
-        ready_.notify_one();
+      if (stopping_) {
+        boost::asio::post(executor, std::move(resume));
         return;
       }
+      first = writes_.empty();
+      writes_.push_back({std::move(write), &answer, executor, std::move(resume)});
     }
-    done();
+    if (first) ready_.notify_one();
   });
   co_return answer;
 }
@@ -377,6 +380,12 @@ namespace {
 bool is_refusal(Code code) {
   return code == Code::kConflict || code == Code::kNotFound || code == Code::kAlreadyExists;
 }
+
+void answer_all(std::vector<PendingWrite>& batch) {
+  PostBatch posts;
+  for (auto& pending : batch) posts.add(pending.executor, std::move(pending.resume));
+  posts.post();
+}
 }  // namespace
 
 void CommitLoop::commit_batch(std::vector<PendingWrite> batch) {
@@ -414,8 +423,8 @@ void CommitLoop::commit_batch(std::vector<PendingWrite> batch) {
     for (auto& pending : batch) {
       // A refusal stays one: it compared with state that may have been part of this batch, so say "try again" instead.
       *pending.answer = fail(error);
-      pending.done();
     }
+    answer_all(batch);
     return;
   }
   state_.revision = newest;
@@ -423,7 +432,7 @@ void CommitLoop::commit_batch(std::vector<PendingWrite> batch) {
   publish(events);
   acknowledged_ = newest;
   unexamined_ += static_cast<Revision>(events.size());
-  for (auto& pending : batch) pending.done();
+  answer_all(batch);
   maybe_compact();
 }
 

@@ -13,6 +13,8 @@
 #include <optional>
 #include <string>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "brume/base/task_fwd.h"
 
@@ -108,17 +110,40 @@ auto run_blocking(F fn) -> Task<std::invoke_result_t<F&>> {
   }
 }
 
+/// Functions for several loops, gathered by one thread and posted with one wake-up for each loop: waking a sleeping
+/// loop costs two system calls, and a loop that runs is hindered by each post. Owner: one thread.
+class PostBatch {
+ public:
+  using Function = std::move_only_function<void()>;
+  void add(const Executor& executor, Function function);
+  /// Posts what was added, in its order for each loop, and is empty again.
+  void post();
+
+ private:
+  std::vector<std::pair<Executor, std::vector<Function>>> loops_;
+};
+
+/// Waits for another thread: `start(executor, resume)` is called at once; the task goes on when resume() is called,
+/// once, on `executor`, its own loop, after start() returned.
+template <typename Start>
+Task<void> await_resume(Start start) {
+  Executor executor = co_await boost::asio::this_coro::executor;
+  co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void()>(
+      [executor](auto handler, Start begin) {
+        begin(executor, PostBatch::Function([handler = std::move(handler)]() mutable { std::move(handler)(); }));
+      },
+      boost::asio::use_awaitable, std::move(start));
+}
+
 /// Waits for a callback from another thread: `start(done)` is called at once; the task resumes on its own loop after
 /// done() was called, once, from any thread. The bridge between callback interfaces and coroutines.
 template <typename Start>
 Task<void> await_callback(Start start) {
-  Executor executor = co_await boost::asio::this_coro::executor;
-  co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void()>(
-      [executor](auto handler, Start begin) {
-        begin(std::move_only_function<void()>(
-            [executor, handler = std::move(handler)]() mutable { boost::asio::post(executor, std::move(handler)); }));
-      },
-      boost::asio::use_awaitable, std::move(start));
+  co_await await_resume([&start](Executor executor, PostBatch::Function resume) {
+    start(PostBatch::Function([executor = std::move(executor), resume = std::move(resume)]() mutable {
+      boost::asio::post(executor, std::move(resume));
+    }));
+  });
 }
 
 /// Runs `task` on `executor`'s loop and resumes on the caller's loop with its value.

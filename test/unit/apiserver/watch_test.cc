@@ -219,7 +219,9 @@ TEST_CASE("a slow watcher is cut, and its ring entries go in time") {
     event.revision = revision;
     event.value = std::make_shared<const std::string>(
         R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"default"}})");
-    cache.apply(event, "default/x");
+    PostBatch wakes;
+    cache.apply(event, "default/x", wakes);
+    wakes.post();
     newest = revision;
   };
   loop.run_and_wait([&]() -> Task<void> {

@@ -89,3 +89,41 @@ TEST_CASE("a task that never waits may cancel its own group") {
   });
   loop.stop();
 }
+
+TEST_CASE("a PostBatch runs all on each loop in order; waiting tasks resume on their own") {
+  Loop first("first"), second("second");
+  first.start();
+  second.start();
+  std::vector<int> seen[2];
+  std::thread::id ids[2];
+  PostBatch batch;
+  for (int i = 0; i < 6; ++i) {
+    batch.add((i % 2 == 0 ? first : second).executor(), [&, i] {
+      seen[i % 2].push_back(i);
+      ids[i % 2] = std::this_thread::get_id();
+    });
+  }
+  batch.post();
+  batch.post();  // empty again
+  std::atomic<int> resumed = 0;
+  const auto wait = [&](int which) -> Task<void> {
+    const auto here = std::this_thread::get_id();
+    co_await await_resume([](const Executor& executor, PostBatch::Function resume) {
+      std::thread([executor, resume = std::move(resume)]() mutable {
+        PostBatch later;
+        later.add(executor, std::move(resume));
+        later.post();
+      }).detach();
+    });
+    CHECK(std::this_thread::get_id() == here);
+    CHECK(ids[which] == here);
+    ++resumed;
+  };
+  first.run_and_wait([&] { return wait(0); });
+  second.run_and_wait([&] { return wait(1); });
+  CHECK(resumed == 2);
+  CHECK(seen[0] == std::vector{0, 2, 4});
+  CHECK(seen[1] == std::vector{1, 3, 5});
+  first.stop();
+  second.stop();
+}
