@@ -112,7 +112,8 @@ class StreamWebSocket final : public WebSocket {
         executor_(executor),
         role_(role),
         protocol_(std::move(protocol)),
-        write_done_(executor) {}
+        write_done_(executor),
+        heard_(executor) {}
   ~StreamWebSocket() override { stream_->close(); }
 
   [[nodiscard]] const std::string& protocol() const override { return protocol_; }
@@ -120,7 +121,10 @@ class StreamWebSocket final : public WebSocket {
   Task<Result<Message>> read() override {
     while (!peer_closed_) {
       auto step = co_await read_frame();
-      if (!step) co_return fail(step.error());
+      if (!step) {
+        hear();
+        co_return fail(step.error());
+      }
       if (!*step) continue;
       Message message{std::move(message_), message_opcode_ == kText, false};
       message_.clear();
@@ -133,6 +137,16 @@ class StreamWebSocket final : public WebSocket {
   Task<Status> write(std::string_view data, bool text) override {
     if (close_sent_) co_return fail(Code::kCancelled, "the WebSocket is closed");
     co_return co_await send(make_frame(text ? kText : kBinary, data, masks()));
+  }
+
+  Task<Status> ping(std::chrono::steady_clock::duration patience) override {
+    if (close_sent_) co_return fail(Code::kCancelled, "the WebSocket is closed");
+    awaits_pong_ = true;
+    BRUME_CO_CHECK(co_await send(make_frame(kPing, {}, masks())));
+    const bool heard = co_await heard_.wait_for(patience);
+    awaits_pong_ = false;
+    if (!heard) co_return fail(Code::kTimeout, "WebSocket: a ping was not answered");
+    co_return Status();
   }
 
   Task<Status> close(std::uint16_t code, std::string_view reason) override {
@@ -153,6 +167,11 @@ class StreamWebSocket final : public WebSocket {
  private:
   [[nodiscard]] bool masks() const { return role_ == WebSocketRole::kClient; }
 
+  // The peer has shown itself, or is gone.
+  void hear() {
+    if (std::exchange(awaits_pong_, false)) heard_.notify();
+  }
+
   // One frame; true when it completed a message.
   Task<Result<bool>> read_frame() {
     struct Reading {
@@ -169,6 +188,7 @@ class StreamWebSocket final : public WebSocket {
     }
     BRUME_CO_CHECK(co_await need(head->head_size + head->size));
     if (head->masked) apply_mask(in_.data() + head->head_size, head->size, head->mask);
+    hear();
     if (head->opcode >= kClose) {
       std::string payload = in_.substr(head->head_size, head->size);
       in_.erase(0, head->head_size + head->size);
@@ -258,12 +278,14 @@ class StreamWebSocket final : public WebSocket {
   WebSocketRole role_;
   std::string protocol_;
   Condition write_done_;
+  Event heard_;
   std::string in_;
   std::string message_;
   std::string control_;  // pongs waiting for the write under way
   std::uint8_t message_opcode_ = kContinuation;
   bool reading_ = false;
   bool writing_ = false;
+  bool awaits_pong_ = false;
   bool close_sent_ = false;
   bool peer_closed_ = false;
 };

@@ -1,12 +1,15 @@
-"""HTTPS to brume's API by the admin's certificate, from a thread that has entered the node's network namespace."""
+"""HTTPS and WebSockets to brume's API by the admin's certificate, from a thread that has entered the node's network namespace."""
 import base64
 import ctypes
 import http.client
 import json
 import os
 import re
+import socket
 import ssl
+import struct
 import tempfile
+import threading
 
 CLONE_NEWNET = 0x40000000
 
@@ -94,3 +97,74 @@ class Api:
                 yield json.loads(line)
         finally:
             self.close()
+
+
+class WebSocket:
+    """A WebSocket by hand, so that a test sees and decides each frame. Text and binary frames come as they are; nothing is answered
+    by itself."""
+
+    TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+
+    def __init__(self, namespace, context, path, protocol, port=6443, timeout=20, receive_buffer=None):
+        self.buffer = b''
+        self.socket = None
+        self.error = None
+        thread = threading.Thread(target=self._connect, args=(namespace, context, port, timeout, receive_buffer))
+        thread.start()
+        thread.join()
+        if self.error:
+            raise self.error
+        self.socket.sendall((f'GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
+                             'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
+                             f'Sec-WebSocket-Protocol: {protocol}\r\n\r\n').encode())
+        while b'\r\n\r\n' not in self.buffer:
+            self._fill()
+        self.head, self.buffer = self.buffer.split(b'\r\n\r\n', 1)
+        if b' 101 ' not in self.head.split(b'\r\n')[0]:
+            raise Refused(int(self.head.split()[1]), self.buffer.decode(errors='replace'))
+
+    def _connect(self, namespace, context, port, timeout, receive_buffer):
+        try:
+            enter_namespace(namespace)
+            plain = socket.socket()
+            if receive_buffer:
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            plain.settimeout(timeout)
+            plain.connect(('127.0.0.1', port))
+            self.socket = context.wrap_socket(plain, server_hostname='localhost')
+        except OSError as error:
+            self.error = error
+
+    def _fill(self):
+        more = self.socket.recv(65536)
+        if not more:
+            raise EOFError('the connection ended')
+        self.buffer += more
+
+    def _take(self, size):
+        while len(self.buffer) < size:
+            self._fill()
+        taken, self.buffer = self.buffer[:size], self.buffer[size:]
+        return taken
+
+    def receive(self, timeout=None):
+        """The next frame: opcode and payload. TimeoutError when none begins within `timeout`."""
+        if not self.buffer and timeout is not None:
+            before = self.socket.gettimeout()
+            self.socket.settimeout(timeout)
+            try:
+                self._fill()
+            finally:
+                self.socket.settimeout(before)
+        first, size = self._take(2)
+        if size > 125:
+            size = int.from_bytes(self._take(2 if size == 126 else 8), 'big')
+        return first & 15, self._take(size)
+
+    def send(self, opcode, payload=b''):
+        size = len(payload)
+        head = bytes([128 | size]) if size < 126 else struct.pack('>BH', 254, size) if size < 65536 else struct.pack('>BQ', 255, size)
+        self.socket.sendall(bytes([128 | opcode]) + head + bytes(4) + payload)  # a mask of zeros
+
+    def close(self):
+        self.socket.close()

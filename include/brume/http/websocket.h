@@ -1,6 +1,7 @@
 // WebSocket messages (RFC 6455).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 namespace brume::http {
 
 /// An open WebSocket. Owner: one loop; one read and one write may be pending at a time. Pings are answered inside.
+/// ping() may be called beside a pending read.
 class WebSocket {
  public:
   struct Message {
@@ -22,6 +24,9 @@ class WebSocket {
   [[nodiscard]] virtual const std::string& protocol() const = 0;
   virtual Task<Result<Message>> read() = 0;
   virtual Task<Status> write(std::string_view data, bool text) = 0;
+  /// Sends a ping and waits for the pong, or for anything else that the peer sends; a read must be pending meanwhile.
+  /// kTimeout: nothing came within `patience`.
+  virtual Task<Status> ping(std::chrono::steady_clock::duration patience) = 0;
   virtual Task<Status> close(std::uint16_t code, std::string_view reason) = 0;
 };
 

@@ -214,7 +214,7 @@ Task<void> NodeServer::command(http::Exchange& exchange, std::vector<std::string
     co_await answer(exchange, 400, "you must specify at least 1 command\n");
     co_return;
   }
-  std::function<Task<Result<std::unique_ptr<runtime::Session>>>()> open = [&runtime = runtime_, spec, exec] {
+  OpenSession open = [&runtime = runtime_, spec, exec] {
     return exec ? runtime.exec(spec) : runtime.attach(spec.sandbox_id, spec.container_id);
   };
   if (exchange.wants_websocket()) {
@@ -223,18 +223,9 @@ Task<void> NodeServer::command(http::Exchange& exchange, std::vector<std::string
       co_await answer(exchange, 400, "no WebSocket sub-protocol of channel.k8s.io was offered\n");
       co_return;
     }
-    // Before the upgrade, so that a refusal is a plain answer.
-    auto session = co_await open();
-    if (!session) {
-      co_await answer_error(exchange, session.error());
-      co_return;
-    }
     auto socket = co_await exchange.accept_websocket(protocol);
-    if (!socket) {
-      (*session)->close();
-      co_return;
-    }
-    co_await serve_websocket(std::move(*socket), std::move(*session), options);
+    if (!socket) co_return;
+    co_await serve_websocket(std::move(*socket), options, std::move(open));
     co_return;
   }
   if (!wants_spdy(exchange.request())) {

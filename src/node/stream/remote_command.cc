@@ -2,7 +2,6 @@
 
 #include <boost/asio/this_coro.hpp>
 #include <cstdlib>
-#include <functional>
 #include <map>
 
 #include "brume/base/json.h"
@@ -20,6 +19,8 @@ using Session = runtime::Session;
 enum Channel : std::uint8_t { kStdin = 0, kStdout = 1, kStderr = 2, kError = 3, kResize = 4, kClose = 255 };
 
 constexpr std::chrono::seconds kStreamsTimeout{30};
+// For clients that do not read, and so do not answer a ping, before they are given something.
+constexpr std::chrono::seconds kPongTimeout{1};
 constexpr std::size_t kMaxFrame = 32 << 10;
 
 void apply_resize(const Json& size, std::uint16_t& columns, std::uint16_t& rows) {
@@ -45,12 +46,22 @@ struct Framing {
   }
 };
 
-Task<void> websocket_input(std::shared_ptr<http::WebSocket> socket, bool base64, std::shared_ptr<Session> session,
+/// What the two directions of a WebSocket share.
+struct SocketSession {
+  explicit SocketSession(const Executor& executor) : opened(executor) {}
+  std::shared_ptr<Session> session;  ///< null until it is open
+  bool client_gone = false;
+  Event opened;  ///< for the input: `session` is set
+};
+
+Task<void> websocket_input(std::shared_ptr<http::WebSocket> socket, bool base64, std::shared_ptr<SocketSession> shared,
                            StreamOptions options) {
   while (true) {
     auto message = co_await socket->read();
     if (!message || message->closed) break;
     if (message->data.empty()) continue;
+    if (!shared->session) co_await shared->opened.wait();
+    const std::shared_ptr<Session> session = shared->session;
     auto channel = static_cast<std::uint8_t>(message->data.front());
     std::string data = message->data.substr(1);
     if (base64) {
@@ -74,14 +85,11 @@ Task<void> websocket_input(std::shared_ptr<http::WebSocket> socket, bool base64,
     }
   }
   // The client has gone: nobody is left to read.
-  session->close();
+  shared->client_gone = true;
+  if (shared->session) shared->session->close();
 }
 
-Task<void> websocket_output(std::shared_ptr<http::WebSocket> socket, bool base64, std::shared_ptr<Session> session,
-                            StreamOptions options) {
-  const Framing frames{socket, base64};
-  // An empty frame on the lowest channel tells the client that it is connected, as Kubernetes' server does.
-  (void)co_await frames.send(options.stdout ? kStdout : options.stderr ? kStderr : kError, "");
+Task<void> websocket_output(Framing frames, std::shared_ptr<Session> session, StreamOptions options) {
   while (true) {
     auto chunk = co_await session->read();
     if (!chunk) {
@@ -102,6 +110,24 @@ Task<void> websocket_output(std::shared_ptr<http::WebSocket> socket, bool base64
       rest.remove_prefix(std::min(rest.size(), kMaxFrame));
     }
     if (broken) break;
+  }
+}
+
+Task<void> websocket_body(std::shared_ptr<http::WebSocket> socket, bool base64, std::shared_ptr<SocketSession> shared,
+                          StreamOptions options, OpenSession open) {
+  const Framing frames{socket, base64};
+  (void)co_await socket->ping(kPongTimeout);  // the outcome does not matter: it was waited for
+  if (shared->client_gone) co_return;
+  auto opened = co_await open();
+  // An empty frame on the lowest channel tells the client that it is connected, as Kubernetes' server does.
+  (void)co_await frames.send(options.stdout ? kStdout : options.stderr ? kStderr : kError, "");
+  if (opened) {
+    shared->session = std::move(*opened);
+    shared->opened.notify();
+    if (!shared->client_gone) co_await websocket_output(frames, shared->session, options);
+    shared->session->close();  // input that still comes is dropped
+  } else {
+    (void)co_await frames.send(kError, dump_json(error_status(opened.error())));
   }
   (void)co_await socket->close(1000, "");
 }
@@ -203,7 +229,7 @@ Task<void> late(std::shared_ptr<http::SpdySession> spdy, Clock& clock, std::shar
 }
 
 Task<void> spdy_body(std::shared_ptr<http::SpdySession> spdy, std::string protocol, StreamOptions options, Clock& clock,
-                     std::function<Task<Result<std::unique_ptr<Session>>>()> open, TaskGroup& group) {
+                     OpenSession open, TaskGroup& group) {
   SpdyStreams streams;
   auto done = std::make_shared<bool>(false);
   group.spawn("streams timeout", late(spdy, clock, done));
@@ -267,17 +293,16 @@ std::string choose_spdy_protocol(const std::vector<std::string>& offered) {
   return {};
 }
 
-Task<void> serve_websocket(std::shared_ptr<http::WebSocket> socket, std::shared_ptr<Session> session,
-                           StreamOptions options) {
+Task<void> serve_websocket(std::shared_ptr<http::WebSocket> socket, StreamOptions options, OpenSession open) {
   const bool base64 = socket->protocol().find("base64") != std::string::npos;
   TaskGroup group(co_await boost::asio::this_coro::executor);
-  group.spawn("exec input", websocket_input(socket, base64, session, options));
-  co_await with_helpers(group, websocket_output(socket, base64, session, options));
-  session->close();
+  auto shared = std::make_shared<SocketSession>(group.executor());
+  group.spawn("exec input", websocket_input(socket, base64, shared, options));
+  co_await with_helpers(group, websocket_body(socket, base64, shared, options, std::move(open)));
 }
 
 Task<void> serve_spdy(std::shared_ptr<http::SpdySession> spdy, std::string protocol, StreamOptions options,
-                      Clock& clock, std::function<Task<Result<std::unique_ptr<Session>>>()> open) {
+                      Clock& clock, OpenSession open) {
   TaskGroup group(co_await boost::asio::this_coro::executor);
   co_await with_helpers(group, spdy_body(spdy, std::move(protocol), options, clock, std::move(open), group));
   co_await spdy->stop();

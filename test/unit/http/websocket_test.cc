@@ -98,6 +98,57 @@ TEST_CASE("WebSocket frames: fragments, pings, violations") {
   });
 }
 
+namespace {
+
+/// The server's end of a socket with a task that reads it, as an exec session has.
+struct ReadSocket {
+  std::unique_ptr<Stream> far;
+  std::shared_ptr<WebSocket> socket;
+  std::vector<std::string> messages;
+  bool ended = false;
+
+  static std::shared_ptr<ReadSocket> make(const Executor& executor) {
+    auto out = std::make_shared<ReadSocket>();
+    auto [near, far] = stream_pair(executor);
+    out->far = std::move(far);
+    out->socket = make_websocket(std::move(near), executor, WebSocketRole::kServer, "");
+    return out;
+  }
+  static Task<void> read_all(std::shared_ptr<ReadSocket> self) {
+    while (true) {
+      auto message = co_await self->socket->read();
+      if (!message || message->closed) break;
+      self->messages.push_back(message->data);
+    }
+    self->ended = true;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a WebSocket ping waits for the pong or for whatever else comes") {
+  on_test_loop([]() -> Task<void> {
+    const Executor executor = co_await boost::asio::this_coro::executor;
+    TaskGroup group(executor);
+    auto peer = ReadSocket::make(executor);
+    group.spawn("read", ReadSocket::read_all(peer));
+    auto silent = co_await peer->socket->ping(20ms);
+    REQUIRE_FALSE(silent);
+    CHECK(silent.error().code == Code::kTimeout);
+    std::array<char, 100> buffer{};
+    auto count = co_await peer->far->read(buffer);
+    REQUIRE(count);
+    CHECK(std::string(buffer.data(), *count) == std::string("\x89\0", 2));
+    (void)co_await peer->far->write(frame(0x8A, ""));
+    CO_CHECK(co_await peer->socket->ping(10s));
+    (void)co_await peer->far->write(frame(0x82, "x"));
+    CO_CHECK(co_await peer->socket->ping(10s));
+    (void)co_await peer->far->close_write();
+    CO_CHECK(co_await peer->socket->ping(10s));  // not worth waiting on
+    co_await group.stop();
+  });
+}
+
 TEST_CASE("a WebSocket handshake that is none is refused") {
   on_test_loop([]() -> Task<void> {
     auto server = serve(echo_messages, co_await boost::asio::this_coro::executor);

@@ -25,6 +25,7 @@ class FakeSession : public runtime::Session {
     explicit Shared(const Executor& executor) : changed(executor) {}
     Event changed;
     std::vector<Chunk> chunks;
+    int opened = 0;
     std::string stdin_bytes;
     bool stdin_closed = false;
     bool closed = false;

@@ -17,7 +17,8 @@ namespace {
 
 class FakeSocket : public http::WebSocket {
  public:
-  FakeSocket(const Executor& executor, std::string protocol) : changed(executor), protocol_(std::move(protocol)) {}
+  FakeSocket(const Executor& executor, std::string protocol)
+      : changed(executor), pong(executor), protocol_(std::move(protocol)) {}
   const std::string& protocol() const override { return protocol_; }
   Task<Result<Message>> read() override {
     while (incoming.empty()) co_await changed.wait();
@@ -27,6 +28,10 @@ class FakeSocket : public http::WebSocket {
   }
   Task<Status> write(std::string_view data, bool) override {
     outgoing.emplace_back(data);
+    co_return Status();
+  }
+  Task<Status> ping(std::chrono::steady_clock::duration) override {
+    while (!answers_pings) co_await pong.wait();
     co_return Status();
   }
   Task<Status> close(std::uint16_t, std::string_view) override {
@@ -42,8 +47,10 @@ class FakeSocket : public http::WebSocket {
     changed.notify();
   }
   Event changed;
+  Event pong;
   std::deque<Message> incoming;
   std::vector<std::string> outgoing;
+  bool answers_pings = true;
   bool closed = false;
 
  private:
@@ -51,6 +58,13 @@ class FakeSocket : public http::WebSocket {
 };
 
 std::string frame(char channel, const std::string& data) { return std::string(1, channel) + data; }
+
+OpenSession opens(std::shared_ptr<FakeSession::Shared> shared) {
+  return [shared]() -> Task<Result<std::unique_ptr<runtime::Session>>> {
+    ++shared->opened;
+    co_return std::make_unique<FakeSession>(shared);
+  };
+}
 
 struct FakeExchange : http::Exchange {
   http::Request req;
@@ -102,7 +116,7 @@ TEST_CASE("exec over WebSocket: output, input, resize, close of stdin, exit code
     auto done = std::make_shared<bool>(false);
     auto serve = [](std::shared_ptr<FakeSocket> s, std::shared_ptr<FakeSession::Shared> p,
                     std::shared_ptr<bool> d) -> Task<void> {
-      co_await serve_websocket(s, std::make_shared<FakeSession>(p), {true, true, true, true});
+      co_await serve_websocket(s, {true, true, true, true}, opens(p));
       *d = true;
     };
     group.spawn("serve", serve(socket, shared, done));
@@ -133,6 +147,67 @@ TEST_CASE("exec over WebSocket: output, input, resize, close of stdin, exit code
   });
 }
 
+// client-go up to 1.33 drops what comes before it has made its streams: exit status and all.
+TEST_CASE("exec over WebSocket: nothing starts before the client has shown that it reads") {
+  run([]() -> Task<void> {
+    Executor executor = co_await boost::asio::this_coro::executor;
+    auto socket = std::make_shared<FakeSocket>(executor, "v5.channel.k8s.io");
+    socket->answers_pings = false;
+    auto shared = std::make_shared<FakeSession::Shared>(executor);
+    shared->chunks.push_back({runtime::Session::Channel::kStdout, "hi", false, 0});
+    shared->chunks.push_back({runtime::Session::Channel::kStdout, "", true, 0});
+    TaskGroup group(executor);
+    auto serve = [](std::shared_ptr<FakeSocket> s, std::shared_ptr<FakeSession::Shared> p) -> Task<void> {
+      co_await serve_websocket(s, {true, true, true, false}, opens(p));
+    };
+    group.spawn("serve", serve(socket, shared));
+    socket->push(frame(0, "typed early"));
+    co_await settle(20);
+    CHECK(shared->opened == 0);
+    CHECK(socket->outgoing.empty());
+    socket->answers_pings = true;
+    socket->pong.notify();
+    const bool ok = co_await eventually([&] { return group.size() == 0; });
+    CHECK(ok);
+    CHECK(shared->opened == 1);
+    REQUIRE(socket->outgoing.size() == 3);
+    CHECK(socket->outgoing[1] == frame(1, "hi"));
+    co_await group.stop();
+  });
+}
+
+TEST_CASE("exec over WebSocket: what cannot start says so on the error channel; a client that left starts nothing") {
+  run([]() -> Task<void> {
+    Executor executor = co_await boost::asio::this_coro::executor;
+    auto socket = std::make_shared<FakeSocket>(executor, "v5.channel.k8s.io");
+    auto refuse = []() -> Task<Result<std::unique_ptr<runtime::Session>>> {
+      co_return fail(Code::kNotFound, "no such program");
+    };
+    co_await serve_websocket(socket, {true, true, true, false}, refuse);
+    REQUIRE(socket->outgoing.size() == 2);
+    CHECK(socket->outgoing[1].front() == 3);
+    CHECK(socket->outgoing[1].find("no such program") != std::string::npos);
+    CHECK(socket->closed);
+
+    auto gone = std::make_shared<FakeSocket>(executor, "v5.channel.k8s.io");
+    gone->answers_pings = false;
+    auto shared = std::make_shared<FakeSession::Shared>(executor);
+    TaskGroup group(executor);
+    auto serve = [](std::shared_ptr<FakeSocket> s, std::shared_ptr<FakeSession::Shared> p) -> Task<void> {
+      co_await serve_websocket(s, {true, true, true, false}, opens(p));
+    };
+    group.spawn("serve", serve(gone, shared));
+    gone->hang_up();
+    co_await settle(20);
+    gone->answers_pings = true;
+    gone->pong.notify();
+    const bool ok = co_await eventually([&] { return group.size() == 0; });
+    CHECK(ok);
+    CHECK(shared->opened == 0);
+    co_await group.stop();
+  });
+}
+
 TEST_CASE("a client that goes away ends the exec'd process") {
   run([]() -> Task<void> {
     Executor executor = co_await boost::asio::this_coro::executor;
@@ -140,7 +215,7 @@ TEST_CASE("a client that goes away ends the exec'd process") {
     auto shared = std::make_shared<FakeSession::Shared>(executor);
     TaskGroup group(executor);
     auto serve = [](std::shared_ptr<FakeSocket> s, std::shared_ptr<FakeSession::Shared> p) -> Task<void> {
-      co_await serve_websocket(s, std::make_shared<FakeSession>(p), {true, true, true, false});
+      co_await serve_websocket(s, {true, true, true, false}, opens(p));
     };
     group.spawn("serve", serve(socket, shared));
     co_await settle(20);
@@ -158,7 +233,7 @@ TEST_CASE("a handler that is cancelled awaits its helpers") {
     auto shared = std::make_shared<FakeSession::Shared>(executor);
     TaskGroup group(executor);
     auto serve = [](std::shared_ptr<FakeSocket> s, std::shared_ptr<FakeSession::Shared> p) -> Task<void> {
-      co_await serve_websocket(s, std::make_shared<FakeSession>(p), {true, true, true, false});
+      co_await serve_websocket(s, {true, true, true, false}, opens(p));
     };
     group.spawn("serve", serve(socket, shared));
     co_await settle(20);
@@ -174,7 +249,7 @@ TEST_CASE("base64 framing") {
     auto shared = std::make_shared<FakeSession::Shared>(executor);
     shared->chunks.push_back({runtime::Session::Channel::kStdout, "hi", false, 0});
     shared->chunks.push_back({runtime::Session::Channel::kStdout, "", true, 0});
-    co_await serve_websocket(socket, std::make_shared<FakeSession>(shared), {false, true, false, false});
+    co_await serve_websocket(socket, {false, true, false, false}, opens(shared));
     REQUIRE(socket->outgoing.size() == 3);
     CHECK(socket->outgoing[1] == "1aGk=");
   });

@@ -1,0 +1,88 @@
+"""What exec owes its clients: every byte of the output and the exit status, over each protocol, however short the command and however slow
+the client."""
+import base64
+import concurrent.futures
+import json
+import os
+import unittest
+import urllib.parse
+
+from harness import NodeTest, pod
+from rawclient import WebSocket, tls_context
+
+MIB = 1 << 20
+BIG = f'head -c {MIB - 4} /dev/zero | tr "\\0" x; echo end; exit 7'
+SPDY = {'KUBECTL_REMOTE_COMMAND_WEBSOCKETS': 'false'}
+
+
+class Exec(NodeTest):
+    def setUp(self):
+        super().setUp()
+        self.apply(pod('box', 'sleep 100000'))
+        self.wait_running('box')
+
+    def open(self, protocol, script, stdin=False, **options):
+        query = [('command', word) for word in ('sh', '-c', script)] + [('stdout', 'true'), ('stderr', 'true')] + [('stdin', 'true')] * stdin
+        socket = WebSocket(self.node.name, tls_context(self.node.kubeconfig),
+                           f'/api/v1/namespaces/{self.ns}/pods/box/exec?' + urllib.parse.urlencode(query), protocol, **options)
+        self.addCleanup(socket.close)
+        return socket
+
+    def read_to_end(self, socket, base64_text=False):
+        """Output by channel up to the server's close."""
+        channels = {1: b'', 2: b'', 3: b''}
+        while True:
+            opcode, payload = socket.receive()
+            if opcode == WebSocket.CLOSE:
+                self.assertEqual(1000, int.from_bytes(payload[:2], 'big'))
+                socket.send(WebSocket.CLOSE, payload)
+                return channels
+            if opcode == WebSocket.PING:
+                socket.send(WebSocket.PONG, payload)
+            elif base64_text:
+                channels[int(chr(payload[0]))] += base64.b64decode(payload[1:])
+            else:
+                channels[payload[0]] += payload[1:]
+
+    def exit_code(self, channels):
+        status = json.loads(channels[3])
+        return 0 if status['status'] == 'Success' else int(status['details']['causes'][0]['message'])
+
+    def test_nothing_before_the_client_reads(self):
+        """client-go up to 1.33 drops what comes before it has made its streams, so the server first sees it read."""
+        socket = self.open('v5.channel.k8s.io', 'echo hi; exit 3')
+        opcode, payload = socket.receive()
+        self.assertEqual(WebSocket.PING, opcode, payload)
+        with self.assertRaises(TimeoutError):
+            socket.receive(0.3)
+        socket.send(WebSocket.PONG, payload)
+        channels = self.read_to_end(socket)
+        self.assertEqual(b'hi\n', channels[1])
+        self.assertEqual(3, self.exit_code(channels))
+        never = self.open('v4.channel.k8s.io', 'echo hi')  # a client that answers no ping is served all the same
+        self.assertEqual(WebSocket.PING, never.receive()[0])
+        self.assertEqual(b'hi\n', self.read_to_end(never)[1])
+
+    def test_every_byte(self):
+        for protocol in ('v5.channel.k8s.io', 'v4.channel.k8s.io', 'v4.base64.channel.k8s.io'):
+            with self.subTest(protocol):
+                channels = self.read_to_end(self.open(protocol, BIG), 'base64' in protocol)
+                self.assertEqual(MIB, len(channels[1]))
+                self.assertEqual(b'xend\n', channels[1][-5:])
+                self.assertEqual(7, self.exit_code(channels))
+
+    def test_short_commands_by_kubectl(self):
+        def run(number):
+            environment = SPDY if number % 4 == 3 else {}
+            command = ('sh', '-c', BIG) if number % 8 in (2, 3) else ('sh', '-c', 'echo hi; exit 5')
+            result = self.node.run(self.node.kubectl_binary, '-n', self.ns, 'exec', 'box', '--', *command, check=False, env=environment)
+            good = (MIB, 7) if number % 8 in (2, 3) else (3, 5)
+            return [] if (len(result.stdout), result.returncode) == good and 'Unknown stream' not in result.stderr else [
+                (number, len(result.stdout), result.returncode, result.stderr)]
+
+        with concurrent.futures.ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+            self.assertEqual([], sum(pool.map(run, range(48)), []))
+
+
+if __name__ == '__main__':
+    unittest.main()
