@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "brume/base/log.h"
@@ -24,7 +25,8 @@ constexpr std::size_t kMaxOut = 256 * 1024;
 constexpr std::size_t kMaxIn = 1 << 20;
 constexpr std::size_t kMaxInTotal = 4 << 20;
 constexpr std::size_t kMaxStreams = 512;
-constexpr auto kStopWait = 2s;
+// How long the peer of a session that ends may be silent: it may have megabytes to take yet, and pings meanwhile.
+constexpr auto kStopWait = 30s;
 
 struct StreamState {
   StreamState(std::uint32_t number, Headers fields, const Executor& executor)
@@ -152,9 +154,10 @@ class State {
       out_ready_.notify();
       // The peer must get what was written (an exit status, say) before the transport goes: written out, half-closed by
       // the writer, then the peer's own end is awaited.
-      Deadline deadline(executor_, [this] { transport_->close(); });
-      deadline.set_after(kStopWait);
+      stop_deadline_.emplace(executor_, [this] { transport_->close(); });
+      stop_deadline_->set_after(kStopWait);
       while (!ended_) co_await accepted_.wait();
+      stop_deadline_.reset();
     }
     end();
     transport_->close();
@@ -211,12 +214,17 @@ class State {
       auto written = co_await transport_->write(sending);
       if (sending.capacity() > 2 * kMaxOut) sending = std::string();
       if (!written) break;
+      hear();
     }
     end();
     transport_->close();
   }
 
   // Incoming --------------------------------------------------------------------------------------------------------
+
+  void hear() {
+    if (stop_deadline_) stop_deadline_->set_after(kStopWait);
+  }
 
   // Gives `count` bytes back to the windows of the stream and the session, in steps of half a window.
   void acknowledge(StreamState& stream, std::size_t count) {
@@ -310,6 +318,7 @@ class State {
     auto count = co_await transport_->read(std::span(in_).subspan(had));
     in_.resize(had + (count ? *count : 0));
     if (!count) co_return fail(count.error());
+    hear();
     co_return *count > 0;
   }
 
@@ -467,6 +476,7 @@ class State {
   Condition out_drained_;
   Condition accepted_;
   Condition in_drained_;
+  std::optional<Deadline> stop_deadline_;
   std::size_t unread_total_ = 0;
   std::size_t session_unacknowledged_ = 0;
   std::int64_t initial_window_ = spdy::kInitialWindow;
@@ -510,6 +520,7 @@ class Session final : public SpdySession {
     co_return std::make_shared<SessionStream>(state, std::move(stream));
   }
   Task<void> stop() override { return state_->stop(); }
+  void close() override { state_->abandon(); }
 
  private:
   std::shared_ptr<State> state_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "brume/base/random.h"
 #include "brume/base/strings.h"
@@ -30,7 +31,9 @@ constexpr std::uint16_t kTooBig = 1009;
 constexpr std::size_t kReadSize = 16 * 1024;
 constexpr std::size_t kMaxControl = 125;
 constexpr std::size_t kMaxWaitingPongs = 16 * 1024;
-constexpr auto kCloseWait = 1s;
+// How long a closing peer may be silent: it may have megabytes to take before it comes to our close, and pings
+// meanwhile.
+constexpr auto kCloseWait = 30s;
 
 struct FrameHead {
   bool fin = false;
@@ -113,13 +116,14 @@ class StreamWebSocket final : public WebSocket {
         role_(role),
         protocol_(std::move(protocol)),
         write_done_(executor),
+        read_done_(executor),
         heard_(executor) {}
   ~StreamWebSocket() override { stream_->close(); }
 
   [[nodiscard]] const std::string& protocol() const override { return protocol_; }
 
   Task<Result<Message>> read() override {
-    while (!peer_closed_) {
+    while (!peer_closed_ && !closing_) {
       auto step = co_await read_frame();
       if (!step) {
         hear();
@@ -151,15 +155,21 @@ class StreamWebSocket final : public WebSocket {
 
   Task<Status> close(std::uint16_t code, std::string_view reason) override {
     BRUME_CO_CHECK(co_await send_close(code, reason));
-    if (reading_) co_return Status();  // that reader sees the peer's close
-    // The peer's own close is awaited so that ours is not lost to a reset.
-    Deadline deadline(executor_, [this] { stream_->close(); });
-    deadline.set_after(kCloseWait);
+    closing_ = true;
+    // The peer's own close is awaited so that ours, and what went before it, is not lost to a reset: that is what a
+    // peer gets whose bytes are left unread.
+    close_deadline_.emplace(executor_, [this] { stream_->close(); });
+    close_deadline_->set_after(kCloseWait);
     while (!peer_closed_) {
+      if (reading_) {
+        co_await read_done_.wait();
+        continue;
+      }
       if (auto step = co_await read_frame(); !step) break;
       message_.clear();
       message_opcode_ = kContinuation;
     }
+    close_deadline_.reset();
     stream_->close();
     co_return Status();
   }
@@ -170,15 +180,19 @@ class StreamWebSocket final : public WebSocket {
   // The peer has shown itself, or is gone.
   void hear() {
     if (std::exchange(awaits_pong_, false)) heard_.notify();
+    if (close_deadline_) close_deadline_->set_after(kCloseWait);
   }
 
   // One frame; true when it completed a message.
   Task<Result<bool>> read_frame() {
     struct Reading {
-      bool& flag;
-      explicit Reading(bool& f) : flag(f) { flag = true; }
-      ~Reading() { flag = false; }
-    } reading(reading_);
+      StreamWebSocket* self;
+      explicit Reading(StreamWebSocket* s) : self(s) { self->reading_ = true; }
+      ~Reading() {
+        self->reading_ = false;
+        self->read_done_.notify_all();
+      }
+    } reading(this);
     BRUME_CO_CHECK(co_await need(2));
     BRUME_CO_CHECK(co_await need(head_size_of(in_)));
     const auto head = parse_head(in_, role_ == WebSocketRole::kServer);
@@ -278,7 +292,9 @@ class StreamWebSocket final : public WebSocket {
   WebSocketRole role_;
   std::string protocol_;
   Condition write_done_;
+  Condition read_done_;
   Event heard_;
+  std::optional<Deadline> close_deadline_;
   std::string in_;
   std::string message_;
   std::string control_;  // pongs waiting for the write under way
@@ -287,6 +303,7 @@ class StreamWebSocket final : public WebSocket {
   bool writing_ = false;
   bool awaits_pong_ = false;
   bool close_sent_ = false;
+  bool closing_ = false;  // close() reads from now on
   bool peer_closed_ = false;
 };
 

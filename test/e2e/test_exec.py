@@ -4,6 +4,8 @@ import base64
 import concurrent.futures
 import json
 import os
+import subprocess
+import time
 import unittest
 import urllib.parse
 
@@ -70,6 +72,31 @@ class Exec(NodeTest):
                 self.assertEqual(MIB, len(channels[1]))
                 self.assertEqual(b'xend\n', channels[1][-5:])
                 self.assertEqual(7, self.exit_code(channels))
+
+    def test_slow_client_that_still_sends(self):
+        """Input that nobody takes any more must not cost the client the end of the output."""
+        socket = self.open('v5.channel.k8s.io', 'head -c 1 >/dev/null; ' + BIG, stdin=True, receive_buffer=65536)
+        for _ in range(10):
+            socket.send(WebSocket.BINARY, b'\0' + bytes(20000))
+        for _ in range(6):
+            time.sleep(0.5)
+            socket.send(WebSocket.BINARY, b'\0' + bytes(1000))
+            socket.send(WebSocket.PING, b'here')
+        channels = self.read_to_end(socket)
+        self.assertEqual(MIB, len(channels[1]))
+        self.assertEqual(7, self.exit_code(channels))
+
+    def test_slow_kubectl(self):
+        for environment in ({}, SPDY):
+            with self.subTest(**environment):
+                size = 12 * MIB
+                process = subprocess.Popen(
+                    ['nsenter', '--net=/run/netns/' + self.node.name, self.node.kubectl_binary, '-n', self.ns, 'exec', 'box', '--', 'sh', '-c',
+                     f'head -c {size} /dev/zero; exit 7'],
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**self.node.environment(), **environment})
+                time.sleep(7)  # kubectl sends pings every 5 s
+                output, errors = process.communicate(timeout=60)
+                self.assertEqual((size, 7), (len(output), process.returncode), errors)
 
     def test_short_commands_by_kubectl(self):
         def run(number):

@@ -25,8 +25,11 @@ class SpdySession {
   virtual ~SpdySession() = default;
   /// The next stream that the peer opens (already answered with SYN_REPLY); kCancelled when the session ended.
   virtual Task<Result<std::shared_ptr<SpdyStream>>> accept() = 0;
-  /// Sends GOAWAY, closes, awaits the session's tasks.
+  /// Sends what was written and GOAWAY, awaits the peer's end unless it is silent for 30 s, closes, awaits the
+  /// session's tasks.
   virtual Task<void> stop() = 0;
+  /// Ends the session at once, for a peer that owes something.
+  virtual void close() = 0;
 };
 
 }  // namespace brume::http

@@ -12,7 +12,7 @@
 namespace brume::http {
 
 /// An open WebSocket. Owner: one loop; one read and one write may be pending at a time. Pings are answered inside.
-/// ping() may be called beside a pending read.
+/// close() and ping() may be called beside a pending read.
 class WebSocket {
  public:
   struct Message {
@@ -27,6 +27,8 @@ class WebSocket {
   /// Sends a ping and waits for the pong, or for anything else that the peer sends; a read must be pending meanwhile.
   /// kTimeout: nothing came within `patience`.
   virtual Task<Status> ping(std::chrono::steady_clock::duration patience) = 0;
+  /// Sends a close and awaits the peer's, dropping what it still sends, unless it is silent for 30 s. From then on
+  /// read() says that the peer closed.
   virtual Task<Status> close(std::uint16_t code, std::string_view reason) = 0;
 };
 

@@ -225,7 +225,7 @@ Task<void> spdy_output(SpdyStreams streams, std::string protocol, std::shared_pt
 
 Task<void> late(std::shared_ptr<http::SpdySession> spdy, Clock& clock, std::shared_ptr<bool> done) {
   co_await clock.sleep(kStreamsTimeout);
-  if (!*done) co_await spdy->stop();
+  if (!*done) spdy->close();
 }
 
 Task<void> spdy_body(std::shared_ptr<http::SpdySession> spdy, std::string protocol, StreamOptions options, Clock& clock,

@@ -105,6 +105,7 @@ struct ReadSocket {
   std::unique_ptr<Stream> far;
   std::shared_ptr<WebSocket> socket;
   std::vector<std::string> messages;
+  bool pause_after_message = false;
   bool ended = false;
 
   static std::shared_ptr<ReadSocket> make(const Executor& executor) {
@@ -119,8 +120,13 @@ struct ReadSocket {
       auto message = co_await self->socket->read();
       if (!message || message->closed) break;
       self->messages.push_back(message->data);
+      while (self->pause_after_message) co_await sleep_for(1ms);
     }
     self->ended = true;
+  }
+  static Task<void> close(std::shared_ptr<ReadSocket> self, std::shared_ptr<bool> done) {
+    (void)co_await self->socket->close(1000, "");
+    *done = true;
   }
 };
 
@@ -146,6 +152,33 @@ TEST_CASE("a WebSocket ping waits for the pong or for whatever else comes") {
     (void)co_await peer->far->close_write();
     CO_CHECK(co_await peer->socket->ping(10s));  // not worth waiting on
     co_await group.stop();
+  });
+}
+
+TEST_CASE("a WebSocket close beside a reader waits for the peer and takes what it still sends") {
+  on_test_loop([]() -> Task<void> {
+    const Executor executor = co_await boost::asio::this_coro::executor;
+    for (const bool paused : {false, true}) {  // the reader waits in read(), or is busy and comes back to it
+      TaskGroup group(executor);
+      auto peer = ReadSocket::make(executor);
+      peer->pause_after_message = paused;
+      group.spawn("read", ReadSocket::read_all(peer));
+      (void)co_await peer->far->write(frame(0x82, "x"));
+      while (peer->messages.empty()) co_await yield_now();
+      auto done = std::make_shared<bool>(false);
+      group.spawn("close", ReadSocket::close(peer, done));
+      for (int i = 0; i < 100; ++i) co_await yield_now();
+      peer->pause_after_message = false;
+      CHECK_FALSE(*done);
+      for (int i = 0; i < 10000; ++i) CO_CHECK(co_await peer->far->write(frame(0x82, std::string(100, 'y'))));
+      CHECK_FALSE(*done);
+      (void)co_await peer->far->write(frame(0x88, std::string("\x03\xe8", 2)));
+      for (int i = 0; i < 5000 && !(*done && peer->ended); ++i) co_await sleep_for(1ms);
+      CHECK(*done);
+      CHECK(peer->ended);
+      CHECK(peer->messages.size() <= 2);
+      co_await group.stop();
+    }
   });
 }
 
