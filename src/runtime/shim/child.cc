@@ -12,6 +12,7 @@
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 
+#include "overlay.h"
 #include "plan.h"
 #include "sys.h"
 
@@ -196,69 +197,35 @@ void adopt_root(int mount, const char* merged) {
   state.root = mount;  // the descriptor of a moved mount stays usable
 }
 
-// For kernels without lowerdir+: the directories joined by colons, named by descriptor to stay short.
-int join_lowers(int context, Cursor lowers, uint32_t count) {
-  static char joined[4096];
-  size_t at = 0;
-  for (uint32_t i = 0; i < count; ++i) {
-    int fd = openat(AT_FDCWD, lowers.str(), O_PATH | O_DIRECTORY);
-    if (fd < 0) return fd;
-    const char prefix[] = "/proc/self/fd/";
-    if (at + 32 > sizeof joined) return -kENAMETOOLONG;
-    if (i > 0) joined[at++] = ':';
-    for (const char* p = prefix; *p != 0; ++p) joined[at++] = *p;
-    char digits[12];
-    int n = 0;
-    for (int v = fd; n == 0 || v > 0; v /= 10) digits[n++] = static_cast<char>('0' + v % 10);
-    while (n > 0) joined[at++] = digits[--n];
+// The system calls of overlay.h.
+struct OverlayCalls {
+  static int open_context() { return static_cast<int>(call(__NR_fsopen, "overlay", FSOPEN_CLOEXEC)); }
+  static int set(int context, const char* key, const char* value) {
+    return static_cast<int>(
+        call(__NR_fsconfig, context, value != nullptr ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, value, 0));
   }
-  joined[at] = 0;
-  return config_string(context, "lowerdir", joined);
-}
-
-// A detached overlay or -errno; `detail` then tells of what.
-int make_overlay(const char* upper, const char* work, Cursor lowers, uint32_t count, bool joined, const char*& detail) {
-  detail = "overlay";
-  int context = static_cast<int>(call(__NR_fsopen, "overlay", FSOPEN_CLOEXEC));
-  if (context < 0) return context;
-  int done = 0;
-  if (joined) {
-    detail = "overlay lower directories";
-    done = join_lowers(context, lowers, count);
+  static int make(int context) { return create_mount(context, 0); }
+  static int move(int mount, const char* target) {
+    return static_cast<int>(call(__NR_move_mount, mount, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH));
   }
-  for (uint32_t i = 0; !joined && done >= 0 && i < count; ++i) {
-    detail = lowers.str();
-    done = config_string(context, "lowerdir+", detail);
+  static int mount(const char* target, const char* options) {
+    return static_cast<int>(call(__NR_mount, "overlay", target, "overlay", 0, options));
   }
-  if (done >= 0 && upper[0] != 0) {
-    detail = upper;
-    done = config_string(context, "upperdir", upper);
-    if (done >= 0) {
-      detail = work;
-      done = config_string(context, "workdir", work);
-    }
-    // A container's writable layer never outlives a crash of the machine: no need to sync it on unmount.
-    call(__NR_fsconfig, context, FSCONFIG_SET_FLAG, "volatile", nullptr, 0);
-  }
-  if (done >= 0) {
-    detail = "overlay";
-    done = create_mount(context, 0);
-  }
-  close(context);
-  return done;
-}
+  static int open_directory(const char* path) { return openat(AT_FDCWD, path, O_PATH | O_DIRECTORY); }
+  static void close(int fd) { shim::close(fd); }
+};
 
 void op_overlay_root(Cursor& c) {
-  const char* upper = c.str();
-  const char* work = c.str();
-  const char* merged = c.str();
+  OverlayPaths paths{};
+  paths.upper = c.str();
+  paths.work = c.str();
+  paths.target = c.str();
   uint32_t count = c.u32();
+  OverlayCalls kernel;
+  bool joined = false;
   const char* detail = nullptr;
-  int mount = make_overlay(upper, work, c, count, false, detail);
-  // Linux before 6.8 has no lowerdir+. Those from 6.5 on refuse the option, older ones the mount that it was given to.
-  if (mount == -kEINVAL) mount = make_overlay(upper, work, c, count, true, detail);
-  must(mount, detail);
-  adopt_root(mount, merged);
+  state.root = mount_overlay(kernel, paths, c, count, joined, detail);
+  must(state.root, detail);
 }
 
 void op_mount(Cursor& c) {
