@@ -23,6 +23,7 @@
 #include "brume/linux/cgroup.h"
 #include "brume/linux/fd.h"
 #include "brume/linux/mount.h"
+#include "brume/runtime/overlay.h"
 #include "cmd/commands.h"
 
 namespace brume::cmd {
@@ -66,15 +67,6 @@ int probe_namespaces() {
 
 int probe_user_namespace() { return ::unshare(CLONE_NEWUSER) == 0 ? 0 : errno; }
 
-int probe_overlay() {
-  if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return errno;
-  if (::mount("tmpfs", "/tmp", "tmpfs", 0, nullptr) != 0) return errno;
-  for (const char* dir : {"/tmp/l", "/tmp/u", "/tmp/w", "/tmp/m"}) {
-    if (::mkdir(dir, 0700) != 0) return errno;
-  }
-  return ::mount("overlay", "/tmp/m", "overlay", 0, "lowerdir=/tmp/l,upperdir=/tmp/u,workdir=/tmp/w") == 0 ? 0 : errno;
-}
-
 int probe_mount_api() {
   if (::unshare(CLONE_NEWNS) != 0) return errno;
   const auto context = linux_os::fs_open("tmpfs");
@@ -100,6 +92,13 @@ Finding check_kernel() {
   // 5.12 brought mount_setattr, 5.14 cgroup.kill: the newest that brume cannot do without.
   const bool ok = read && (major > 5 || (major == 5 && minor >= 14));
   return {ok, std::string(host.release) + (ok ? "" : ": 5.14 or newer is needed")};
+}
+
+Finding check_overlay() {
+  const auto way = runtime::probe_overlay();
+  if (!way) return {false, way.error().message + ": modprobe overlay, or a kernel with CONFIG_OVERLAY_FS"};
+  return {true, *way == runtime::OverlayWay::kAppended ? "layers one by one (lowerdir+)"
+                                                       : "layers in one option (no lowerdir+): at most about 230"};
 }
 
 Finding check_cgroups() {
@@ -177,8 +176,7 @@ const std::vector<Check>& checks() {
       {"namespaces", Need::kRequired,
        [] { return in_child(probe_namespaces, "net, mount, pid, ipc, uts and cgroup namespaces are needed"); }},
       {"cgroup v2", Need::kRequired, check_cgroups},
-      {"overlayfs", Need::kRequired,
-       [] { return in_child(probe_overlay, "modprobe overlay, or a kernel with CONFIG_OVERLAY_FS"); }},
+      {"overlayfs", Need::kRequired, check_overlay},
       {"mount API", Need::kRequired, [] { return in_child(probe_mount_api, "fsopen and mount_setattr are needed"); }},
       {"openat2", Need::kRequired, check_openat2},
       {"pidfd", Need::kRequired, check_pidfd},

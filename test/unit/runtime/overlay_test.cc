@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "brume/runtime/overlay.h"
 #include "catch.h"
 #include "overlay_calls.h"
 
@@ -134,6 +135,12 @@ TEST_CASE("an overlay that cannot be mounted says of what", "[overlay]") {
   const Outcome many = in_child(Plays::kRefusesOption, 400);
   CHECK(many.error == -E2BIG);
   CHECK(std::string(many.detail) == "too many layers for this kernel");
+}
+
+TEST_CASE("the probe for overlays works where pods run", "[overlay]") {
+  if (::geteuid() != 0) return;
+  const auto way = probe_overlay();
+  REQUIRE((way ? "" : way.error().message) == "");
 }
 
 }  // namespace brume::runtime
