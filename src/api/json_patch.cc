@@ -147,9 +147,10 @@ class Patcher {
     Json* parent = lookup(doc_, path, path.size() - 1);
     if (parent == nullptr || child(*parent, path.back()) == nullptr) return missing(op, text);
     if (parent->is_object()) return parent->erase(path.back()), Status();
-    auto index = *parse_index(path.back(), parent->size());
-    BRUME_CHECK(shift(parent->size() - index));
-    parent->erase(index);
+    auto index = parse_index(path.back(), parent->size());
+    if (!index) return missing(op, text);
+    BRUME_CHECK(shift(parent->size() - *index));
+    parent->erase(*index);
     return {};
   }
 

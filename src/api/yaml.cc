@@ -217,7 +217,9 @@ class Builder : public YAML::EventHandler {
     } else if (!frame.key) {
       frame.key = key_text(value);
     } else {
-      put(frame, std::move(value), mark);
+      auto key = std::move(*frame.key);
+      frame.key.reset();
+      put(frame, key, std::move(value), mark);
     }
   }
 
@@ -227,9 +229,7 @@ class Builder : public YAML::EventHandler {
     throw Stop{"yaml: unsupported map key", Code::kBadRequest};
   }
 
-  void put(Frame& frame, Json value, const YAML::Mark& mark) {
-    std::string key = std::move(*frame.key);
-    frame.key.reset();
+  void put(Frame& frame, const std::string& key, Json value, const YAML::Mark& mark) {
     if (key == "<<" && value.is_object()) {
       frame.merges.push_back(std::move(value));
       return;

@@ -11,7 +11,7 @@ constexpr int kClientIpSeconds = 10800;  // three hours
 
 void service_port(Json& port) {
   const Json& target = at(port, "targetPort");
-  if (target.is_null() || target == 0 || target == "") port["targetPort"] = at(port, "port");
+  if (target.is_null() || target == 0 || target == Json("")) port["targetPort"] = at(port, "port");
 }
 
 void service(Json& object) {
