@@ -239,7 +239,7 @@ Task<Result<api::ObjectPtr>> Impl::create(const Stored& stored, std::string ns, 
   for (int attempt = 1;; ++attempt) {
     const bool last = !generated || attempt == kGenerateNameTries;
     StrategyContext strategy = strategy_context(context);
-    Json copy = last ? std::move(body) : body;
+    Json copy = last ? std::move(body) : body;  // NOLINT(bugprone-use-after-move): the last round moves it
     auto object = co_await prepare_create(stored, std::move(copy), ns, context, strategy);
     Result<api::ObjectPtr> done = fail(Code::kInternal, "");
     if (!object) {

@@ -207,10 +207,10 @@ Task<void> Impl::handle(http::Exchange& exchange) {
   http::Response response;
   if (!answer) {
     response = make_failure(call, answer.error());
-  } else if (answer->has_value()) {
-    response = std::move(**answer);
   } else {
-    co_return;
+    Answer& served = *answer;
+    if (!served) co_return;  // it went out already, as a stream
+    response = std::move(*served);
   }
   finish_response(call, response);
   record(call, response.status, start);
