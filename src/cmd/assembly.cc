@@ -44,7 +44,6 @@ namespace brume::cmd {
 namespace {
 
 using apiserver::Leaf;
-using apiserver::User;
 
 /// How often certificates are looked at for renewal.
 constexpr auto kRenewInterval = std::chrono::hours(12);
@@ -119,11 +118,13 @@ void Assembly::stop() { parts_->stop(); }
 
 Status Assembly::Parts::run(Loop& loop, Task<Status> (Parts::*body)()) {
   Status status;
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): the loop keeps it until it ended
   loop.run_and_wait([&]() -> Task<void> { status = co_await (this->*body)(); });
   return status;
 }
 
 void Assembly::Parts::run(Loop& loop, Task<void> (Parts::*body)()) {
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): the loop keeps it until it ended
   loop.run_and_wait([&]() -> Task<void> { co_await (this->*body)(); });
 }
 
@@ -144,6 +145,7 @@ Status Assembly::Parts::start() {
     return status;
   }
   api->set_ready(true);
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): the loop keeps it until it ended
   control.run_and_wait([this]() -> Task<void> {
     control_tasks->spawn("add-ons", deploy_addons());
     control_tasks->spawn("certificates", renew_certificates());
@@ -234,6 +236,7 @@ Task<void> Assembly::Parts::renew_certificates() {
     if (auto set = api->set_node_tls(node_tls()); !set)
       log::error("new client certificate for nodes", {{"error", set.error().message}});
     if (auto written = write_kubeconfig(); !written) log::error("kubeconfig", {{"error", written.error().message}});
+    // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): a named function outlives the call
     std::function<Task<Status>()> swap = [this]() -> Task<Status> {
       const auto pair = pki->leaf(Leaf::kNodeServing);
       if (!agent) co_return Status();
@@ -350,6 +353,7 @@ Task<void> Assembly::Parts::deploy_addons() {
   if (options.disabled("dns")) co_return;
   if (!options.disable_agent) {
     // Here rather than before the node is ready: nothing but add-ons needs it.
+    // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): a named function outlives the call
     std::function<Task<Status>()> import = [this]() -> Task<Status> { co_return co_await import_own_image(*images); };
     if (auto imported = co_await on_loop<Status>(node.executor(), import); !imported) {
       log::error("the built-in image", {{"error", imported.error().message}});

@@ -56,6 +56,7 @@ Status clean(const ServerOptions& options) {
   };
   Loop loop("cleanup");
   loop.start();
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): the loop keeps it until it ended
   loop.run_and_wait([&]() -> Task<void> { keep(co_await remove_pods(options.state_dir)); });
   loop.stop();
   const std::string pods = options.data_dir + "/pods";

@@ -113,6 +113,7 @@ int run_dns(const std::vector<std::string>& arguments) {
   loop.start();
   std::unique_ptr<network::DnsServer> dns;
   Status started;
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): the loop keeps it until it ended
   loop.run_and_wait([&]() -> Task<void> {
     auto result = co_await network::DnsServer::start(options->dns, **client, system_clock());
     if (result) {
@@ -128,6 +129,7 @@ int run_dns(const std::vector<std::string>& arguments) {
   log::info("dns serves", {{"domain", options->dns.domain}, {"port", std::to_string(dns->port())}});
   int signal = 0;
   ::sigwait(&signals, &signal);
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): the loop keeps it until it ended
   loop.run_and_wait([&]() -> Task<void> {
     co_await dns->stop();
     dns.reset();

@@ -30,6 +30,7 @@ Result<Json> call(const Cluster& cluster, std::string method, std::string path, 
   Result<Json> answer = Json();
   Loop loop("image");
   loop.start();
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): the loop keeps it until it ended
   loop.run_and_wait([&]() -> Task<void> {
     http::ClientOptions options;
     options.tls = cluster.tls;

@@ -82,8 +82,9 @@ Task<Remains> NamespaceController::empty(std::string ns) {
     if (!resource.namespaced || !resource.has_verb("list") || !resource.has_verb("delete")) continue;
     if (seen.insert(resource.group_resource()).second) rest.push_back(&resource);
   }
-  co_await client::for_each_parallel(
-      rest.size(), [&](std::size_t i) -> Task<void> { co_await empty_resource(*rest[i], ns, &remains); }, 8);
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): for_each_parallel keeps it
+  const auto empty_one = [&](std::size_t i) -> Task<void> { co_await empty_resource(*rest[i], ns, &remains); };
+  co_await client::for_each_parallel(rest.size(), empty_one, 8);
   co_return remains;
 }
 

@@ -174,10 +174,12 @@ Task<Status> ReplicaSetController::create_pods(ObjectPtr owner, Json pod, std::s
   while (count > 0) {
     batch = std::min(batch, count);
     Status failed;
-    co_await client::for_each_parallel(batch, [&](std::size_t) -> Task<void> {
+    // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): for_each_parallel keeps it
+    const auto create_one = [&](std::size_t) -> Task<void> {
       const auto done = co_await create_pod(owner, pod);
       if (!done && failed) failed = done;
-    });
+    };
+    co_await client::for_each_parallel(batch, create_one);
     if (!failed) co_return failed;
     count -= batch;
     batch *= 2;
@@ -228,10 +230,12 @@ Task<Status> ReplicaSetController::delete_pods(const World& world, std::size_t c
   const auto doomed = victims(world, count);
   const auto owner = world.owner;
   Status failed;
-  co_await client::for_each_parallel(doomed.size(), [&](std::size_t i) -> Task<void> {
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): for_each_parallel keeps it
+  const auto delete_one = [&](std::size_t i) -> Task<void> {
     const auto done = co_await delete_pod(owner, doomed[i]);
     if (!done && failed) failed = done;
-  });
+  };
+  co_await client::for_each_parallel(doomed.size(), delete_one);
   co_return failed;
 }
 
