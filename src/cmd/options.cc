@@ -282,9 +282,9 @@ Status fill_defaults(ServerOptions& options) {
     }
     options.node_name = host;
   }
-  const auto pods = *net::Cidr::parse(options.cluster_cidr);
-  const auto services = *net::Cidr::parse(options.service_cidr);
-  if (pods.contains(services.address) || services.contains(pods.address)) {
+  const auto pods = net::Cidr::parse(options.cluster_cidr);
+  const auto services = net::Cidr::parse(options.service_cidr);
+  if (pods && services && (pods->contains(services->address) || services->contains(pods->address))) {
     return fail(Code::kInvalid,
                 "--cluster-cidr " + options.cluster_cidr + " and --service-cidr " + options.service_cidr + " overlap");
   }

@@ -32,7 +32,8 @@ std::string build_id() {
             std::memcpy(&head, note, sizeof head);
             const char* name = note + sizeof head;
             const char* content = name + (head.n_namesz + 3) / 4 * 4;
-            if (head.n_type == NT_GNU_BUILD_ID && std::string_view(name, head.n_namesz) == std::string_view("GNU", 4)) {
+            if (head.n_type == NT_GNU_BUILD_ID &&
+                std::string_view(name, head.n_namesz) == std::string_view("GNU\0", 4)) {
               *static_cast<std::string*>(out) = hex_encode({content, head.n_descsz});
               return 1;
             }

@@ -106,7 +106,7 @@ auto run_blocking(F fn) -> Task<std::invoke_result_t<F&>> {
           });
         },
         boost::asio::use_awaitable, std::move(fn));
-    co_return std::move(*slot->value);
+    co_return std::move(*slot->value);  // NOLINT(bugprone-unchecked-optional-access): fn has run
   }
 }
 

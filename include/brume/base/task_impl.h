@@ -27,7 +27,7 @@ Task<T> on_loop(Executor executor, std::function<Task<T>()> task) {
       };
       detail::spawn_detached(executor, run(slot, std::move(task)), std::move(done));
     });
-    co_return std::move(*slot->value);
+    co_return std::move(*slot->value);  // NOLINT(bugprone-unchecked-optional-access): the task has ended
   }
 }
 
