@@ -9,6 +9,7 @@ need_packages clang-tidy-19 python3
 cd "$root"
 python3 scripts/checks/includes.py
 scripts/build.sh
+ninja -C build test.pch >&2  # a source that a test compiles too is checked as part of both
 files=("$@")
 [ ${#files[@]} -gt 0 ] || mapfile -t files < <(git ls-files 'src/*.cc')
 
