@@ -170,7 +170,7 @@ Task<Result<std::string>> DnsForwarder::ask(Query query, bool tcp, std::function
         last = std::move(response).error();
         continue;
       }
-      cache_.put(query, *response, *parse_response(*response), clock_.steady());
+      if (auto info = parse_response(*response)) cache_.put(query, *response, *info, clock_.steady());
       (*response)[0] = static_cast<char>(query.id >> 8);
       (*response)[1] = static_cast<char>(query.id & 0xff);
       response->replace(kHeaderSize, query.name.wire().size(), query.name.wire());

@@ -41,6 +41,12 @@ inline std::string port_key(std::uint16_t port) {
 }
 inline std::string u32_key(std::uint32_t value) { return {reinterpret_cast<const char*>(&value), sizeof value}; }
 
+/// 127.0.0.0/8 or ::1/128.
+inline net::Cidr loopback_block(nft::Family family) {
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): both are blocks
+  return *net::Cidr::parse(family == nft::Family::kIpv4 ? "127.0.0.0/8" : "::1/128");
+}
+
 /// Loads the destination address into `to` and the registers after it.
 inline nft::Rule& load_destination(nft::Rule& rule, const FamilyTraits& f, nft::Register to) {
   return rule.payload(nft::Rule::Base::kNetwork, f.layout.destination, f.layout.length, to);

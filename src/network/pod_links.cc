@@ -221,6 +221,7 @@ Status KernelPodLinks::configure_pod_end(Socket& pod, int index, const net::IpAd
   netlink::add_address(setup, index, address, v6 ? 128 : kHostPrefix4);
   netlink::set_neighbour(setup, index, gateway, mac_of(gateway));
   netlink::Route out;
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): both are addresses
   out.to = net::Cidr{*net::IpAddress::parse(v6 ? "::" : "0.0.0.0"), 0};
   out.link_index = index;
   out.gateway = gateway;

@@ -38,7 +38,7 @@ ChainSpec host_port_chain(const FamilyTraits& f) {
   not_local.fib_address_type(true, 0).compare_u32(0, RTN_LOCAL, false).verdict(kReturn);
   Rule loopback;
   load_destination(loopback, f, 0);
-  in_block(loopback, *net::Cidr::parse(f.family == nft::Family::kIpv4 ? "127.0.0.0/8" : "::1/128"), 0).verdict(kReturn);
+  in_block(loopback, loopback_block(f.family), 0).verdict(kReturn);
   Rule of_address;
   load_destination(of_address, f, 0);
   load_port(of_address, f.address_registers);
@@ -73,7 +73,7 @@ ChainSpec postrouting_chain(const FamilyTraits& f, const PodLinksOptions& option
 /// CVE-2020-8558: a neighbour or a pod must not reach what listens on the node's loopback only.
 ChainSpec martian_chain(const FamilyTraits& f) {
   ChainSpec chain{Hook{Hook::Type::kFilter, Hook::Point::kPrerouting, -300}, {}};
-  net::Cidr loopback = *net::Cidr::parse(f.family == nft::Family::kIpv4 ? "127.0.0.0/8" : "::1/128");
+  net::Cidr loopback = loopback_block(f.family);
   Rule to;
   to.input_interface_is("lo", false);
   load_destination(to, f, 0);

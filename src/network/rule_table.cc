@@ -110,7 +110,9 @@ void RuleTable::write_element_changes(nft::Batch& batch, const FragmentChanges& 
     }
     if (!owners.empty()) {
       auto changed = changes.find(*owners.begin());
-      const Fragment& decides = changed != changes.end() ? *changed->second : fragments_.at(*owners.begin());
+      // An owner whose fragment goes was erased above.
+      const bool kept = changed == changes.end() || !changed->second.has_value();
+      const Fragment& decides = kept ? fragments_.at(*owners.begin()) : *changed->second;
       after = &decides.elements.at(key);
     }
     if (before != nullptr && after != nullptr && *before == *after) continue;

@@ -57,7 +57,7 @@ ChainSpec lookup_chain(const FamilyTraits& f) {
   // neighbours.
   Rule loopback;
   load_destination(loopback, f, 0);
-  in_block(loopback, *net::Cidr::parse(f.family == nft::Family::kIpv4 ? "127.0.0.0/8" : "::1/128"), 0).verdict(kReturn);
+  in_block(loopback, loopback_block(f.family), 0).verdict(kReturn);
   Rule by_node_port;
   load_port(by_node_port, 0).verdict_map(kNodePorts, 0);
   chain.rules = {by_address, not_local, loopback, by_node_port};
