@@ -329,7 +329,9 @@ Task<Result<ContainerStatus>> ShimRuntime::start_container(ContainerSpec spec) {
   }
   // It may have ended by now: then the event came first and filled in the status.
   if (container->status.state == ContainerStatus::State::kRunning) {
-    container->status.started_at = std::chrono::system_clock::now();
+    // The shim's own time: a later runtime that adopts the container is told the same.
+    container->status.started_at =
+        reply->started_ns != 0 ? from_ns(reply->started_ns) : WallTime(std::chrono::system_clock::now());
     if (!reply->fds.empty()) {
       if (auto pid = linux_os::pid_of(reply->fds[0])) container->status.pid = *pid;
     }

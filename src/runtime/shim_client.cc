@@ -90,6 +90,7 @@ void ShimClient::dispatch(std::string_view frame, std::vector<linux_os::Fd> fds)
     reply.step = in.u32();
     reply.value = in.u32();
     reply.detail = in.str();
+    reply.started_ns = in.u64();
     reply.fds = std::move(fds);
     found->second->answered = true;
     found->second->done.notify();

@@ -21,6 +21,7 @@ struct ShimReply {
   std::uint32_t step = 0;
   std::uint32_t value = 0;
   std::string detail;
+  std::uint64_t started_ns = 0;  ///< of a start: since 1970; 0: an older shim does not tell
   std::vector<linux_os::Fd> fds;
 };
 

@@ -208,7 +208,7 @@ void on_container_sync(int index) {
     c.state = kStateRunning;
     c.started = now_wall();
     write_state(index);
-    reply(c.connection, c.sequence, 0, 0, 0, "", &c.pidfd, 1);
+    reply(c.connection, c.sequence, 0, 0, 0, "", &c.pidfd, 1, c.started);
     return;
   }
 }

@@ -304,12 +304,13 @@ void send_to_all(const void* data, size_t size) {
 }
 
 void reply(int connection, uint32_t sequence, int error, uint32_t step, uint32_t value, const char* detail,
-           const int* fds, int fd_count) {
+           const int* fds, int fd_count, uint64_t time) {
   Frame frame(kFrameReply, sequence);
   frame.u32(static_cast<uint32_t>(error));
   frame.u32(step);
   frame.u32(value);
   frame.str(detail);
+  frame.u64(time);
   send_to(connection, frame.bytes, frame.size, fds, fd_count);
 }
 

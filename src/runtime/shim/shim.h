@@ -87,7 +87,7 @@ uint64_t now_monotonic();
 void send_to(int connection, const void* data, size_t size, const int* fds, int fd_count);
 void send_to_all(const void* data, size_t size);
 void reply(int connection, uint32_t sequence, int error, uint32_t step, uint32_t value, const char* detail,
-           const int* fds = nullptr, int fd_count = 0);
+           const int* fds = nullptr, int fd_count = 0, uint64_t time = 0);
 
 // ---- log.cc
 int open_log(Container& c);

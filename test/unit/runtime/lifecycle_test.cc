@@ -268,6 +268,7 @@ TEST_CASE("a new runtime takes over what runs and what has ended", "[runtime]") 
   REQUIRE(one.has_value());
   CHECK(one->state == ContainerStatus::State::kRunning);
   CHECK(one->pid == running->pid);
+  CHECK((one->started_at == running->started_at));
   CHECK(one->labels == lives.labels);
   auto two = bed.status("p1", ends.id);
   REQUIRE(two.has_value());
