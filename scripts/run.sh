@@ -62,7 +62,7 @@ start() {
   in_network kubectl rollout status deploy hello --timeout 60s
   say "asking the service:"
   local address
-  address=$(in_network kubectl get service hello -o 'jsonpath={.spec.clusterIP}')
+  address=$(in_network kubectl get service hello-web -o 'jsonpath={.spec.clusterIP}')
   in_network curl -sS --retry 5 --retry-connrefused --max-time 5 "http://$address/"
   say ""
   say "brume is up. Next: export KUBECONFIG=$KUBECONFIG; kubectl get pods -A -o wide"

@@ -33,16 +33,16 @@ class Session(NodeTest):
         self.k('scale', 'deploy', 'hello', '--replicas', '10')
         self.rollout('deploy/hello')
         self.assertRegex(self.k('get', 'deploy', 'hello'), r'hello +10/10 +10 +10 ')
-        self.k('expose', 'deploy', 'hello', '--name', 'hello-np', '--port', '80', '--target-port', '8080', '--type', 'NodePort')
-        self.assertRegex(self.k('get', 'endpointslices'), r'hello-\S+ +IPv4 +8080 +10\.42\.')
+        self.k('expose', 'deploy', 'hello', '--port', '80', '--type', 'NodePort')
+        self.assertRegex(self.k('get', 'endpointslices'), r'hello-\S+ +IPv4 +80 +10\.42\.')
 
-        address = self.get('service', 'hello')['spec']['clusterIP']
-        node_port = self.get('service', 'hello-np')['spec']['ports'][0]['nodePort']
+        address = self.get('service', 'hello-web')['spec']['clusterIP']
+        node_port = self.get('service', 'hello')['spec']['ports'][0]['nodePort']
         ip = self.get('nodes')['items'][0]['status']['addresses'][0]['address']
         for url in (f'http://{address}/', f'http://{ip}:{node_port}/'):
             got = wait_for(lambda url=url: self.node.run('curl', '-sS', '--max-time', '5', url).stdout, 10, message=url)
             self.assertEqual('hello from brume\n', got)
-        for name in ('hello', f'hello.{self.ns}', f'hello.{self.ns}.svc.cluster.local'):
+        for name in ('hello', f'hello-web.{self.ns}', f'hello.{self.ns}.svc.cluster.local'):
             self.assertEqual('hello from brume\n', self.sh('deploy/hello', f'wget -qO- http://{name}/'))
         self.assertIn('response:200', self.k('logs', 'deploy/hello', '--tail=1000') + self.k('logs', '-l', 'app=hello', '--tail=1000'))
 
