@@ -48,6 +48,13 @@ void PodWorker::reject(std::string reason, std::string message) {
 
 void PodWorker::update(api::ObjectPtr pod) {
   if (object_ && pod->resource_version() < object_->resource_version()) return;
+  take(std::move(pod));
+  wake();
+}
+
+// The pod as it is now, from the watch or from the answer to a status write: whichever comes first is the only one that
+// shows a difference. References into pod_ end here.
+void PodWorker::take(api::ObjectPtr pod) {
   object_ = std::move(pod);
   Json fresh_pod = object_->parse();
   // Downward API volumes show labels and annotations as they are now.
@@ -62,7 +69,6 @@ void PodWorker::update(api::ObjectPtr pod) {
       if (find_run(run.name) == nullptr) runs_.push_back(std::move(run));
     }
   }
-  wake();
 }
 
 void PodWorker::removed() {

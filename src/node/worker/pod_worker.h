@@ -69,6 +69,7 @@ class PodWorker {
   // pod_worker.cc
   Task<void> run();
   void wake() { woken_.notify(); }
+  void take(api::ObjectPtr pod);
   void reconcile();
   void reconcile_running();
   void reconcile_ended();

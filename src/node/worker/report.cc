@@ -62,8 +62,7 @@ Task<void> PodWorker::write_status() {
     if (answer) {
       written_ = wanted;
       if ((*answer)->uid() == uid_ && (*answer)->resource_version() > object_->resource_version()) {
-        object_ = *answer;
-        pod_ = object_->parse();
+        take(*answer);
       }
     } else if (answer.error().code == Code::kNotFound) {
       // The watch tells of the deletion; until then there is nobody to report to.

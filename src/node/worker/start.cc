@@ -116,7 +116,8 @@ Result<std::vector<ContainerMount>> plan_mounts(const Json& pod, const Json& con
 
 Task<std::vector<Json>> PodWorker::pull_secrets() {
   std::vector<Json> out;
-  for (const Json& reference : at(pod_, "spec", "imagePullSecrets")) {
+  const Json references = at(pod_, "spec", "imagePullSecrets");  // pod_ is replaced while a secret is read
+  for (const Json& reference : references) {
     const std::string name(str(reference, "name"));
     auto object = co_await context_.objects.use(uid_, ObjectCache::Kind::kSecret, ns_, name);
     if (!object) {

@@ -220,6 +220,42 @@ TEST_CASE("image problems are told with their reason and tried again") {
   });
 }
 
+// The worker takes over the pod that a status write answers with, and does so between two of these reads.
+TEST_CASE("every pull secret is read, though the pod changes meanwhile") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    Json pod = WorkerFixture::pod_json();
+    for (const char* name : {"one", "two", "three", "four"})
+      pod["spec"]["imagePullSecrets"].push_back({{"name", name}});
+    f.start(pod);
+    const bool running = co_await f.until([&] { return f.phase() == "Running"; });
+    REQUIRE(running);
+    co_await f.events.flush();
+    for (const char* name : {"one", "two", "three", "four"})
+      CHECK(f.has_event("FailedToRetrieveImagePullSecret", "(" + std::string(name) + ")"));
+  });
+}
+
+TEST_CASE("labels that come with the answer to a status write reach the pod's files") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    Json pod = WorkerFixture::pod_json();
+    const Json item = {{"path", "labels"}, {"fieldRef", {{"fieldPath", "metadata.labels"}}}};
+    pod["spec"]["volumes"] = Json::array({{{"name", "about"}, {"downwardAPI", {{"items", Json::array({item})}}}}});
+    f.start(pod);
+    bool ok = co_await f.until([&] { return f.phase() == "Running"; });
+    REQUIRE(ok);
+    Json now = f.client.json("pods", "default", "web");
+    now["metadata"]["labels"] = {{"tier", "front"}};
+    f.client.seed("pods", now);
+    f.runtime.finish("app", 7);  // a status is written before the watch tells of the label
+    ok = co_await f.until([&] { return num(f.container(), "restartCount") == 1; });
+    REQUIRE(ok);
+    f.sync();
+    const std::string path = f.context->pod_dir("uid-web") + "/volumes/kubernetes.io~downward-api/about/labels";
+    ok = co_await f.until([&] { return linux_os::read_file(path).value_or("").find("tier") != std::string::npos; });
+    CHECK(ok);
+  });
+}
+
 TEST_CASE("a missing ConfigMap holds the pod until it comes") {
   with_worker([](WorkerFixture& f) -> Task<void> {
     Json pod = WorkerFixture::pod_json();
