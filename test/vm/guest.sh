@@ -86,19 +86,17 @@ same guaranteed.pod.cpu.weight 20 "$(file "$pod" cpu.weight)"
 same guaranteed.pids.max max "$(file "$main" pids.max)"
 same guaranteed.pids.current 1 "$(file "$main" pids.current)"
 
-pod=$(pod_cgroup burstable) main=$(container_cgroup "$(pod_cgroup burstable)")
-same burstable.parent burstable "$(basename "$(dirname "$pod")")"
-same burstable.qos Burstable "$(field pod/burstable '{.status.qosClass}')"
-same burstable.memory.max max "$(file "$main" memory.max)"
-same burstable.cpu.max 'max 100000' "$(file "$main" cpu.max)"
-same burstable.cpu.weight 10 "$(file "$main" cpu.weight)"
-
-pod=$(pod_cgroup besteffort) main=$(container_cgroup "$(pod_cgroup besteffort)")
-same besteffort.parent besteffort "$(basename "$(dirname "$pod")")"
-same besteffort.qos BestEffort "$(field pod/besteffort '{.status.qosClass}')"
-same besteffort.memory.max max "$(file "$main" memory.max)"
-same besteffort.cpu.max 'max 100000' "$(file "$main" cpu.max)"
-same besteffort.cpu.weight 1 "$(file "$main" cpu.weight)"
+# A pod without limits: its class shows in its place and its weight.
+unlimited() { # NAME QOS-CLASS CPU-WEIGHT
+  pod=$(pod_cgroup "$1") main=$(container_cgroup "$(pod_cgroup "$1")")
+  same "$1.parent" "$1" "$(basename "$(dirname "$pod")")"
+  same "$1.qos" "$2" "$(field "pod/$1" '{.status.qosClass}')"
+  same "$1.memory.max" max "$(file "$main" memory.max)"
+  same "$1.cpu.max" 'max 100000' "$(file "$main" cpu.max)"
+  same "$1.cpu.weight" "$3" "$(file "$main" cpu.weight)"
+}
+unlimited burstable Burstable 10
+unlimited besteffort BestEffort 1
 
 # What the kernel does about it.
 main=$(container_cgroup "$(pod_cgroup busy)")
