@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Builds a small container image archive out of busybox-static: make-image.py NAME OUTPUT.tar [--file SRC=DEST]... [--cmd ARG]...
+"""Builds a small container image archive out of busybox-static: make-image.py NAME OUTPUT.tar [--file SRC=DEST]... [--cmd ARG]... [--layers N]
 
 The archive is of the kind that `docker save` writes, with one layer: /bin/busybox with a link for each applet, /etc/passwd,
-/etc/group, /tmp, and the named files. Equal input gives equal bytes.
+/etc/group, /tmp, and the named files. Of --layers N, each but the first writes its number to /layer and makes /layers/NUMBER.
+Equal input gives equal bytes.
 """
 import argparse
 import hashlib
@@ -39,6 +40,15 @@ def make_layer(files: list[tuple[str, str]]) -> bytes:
     return out.getvalue()
 
 
+def make_small_layer(number: int) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode='w', format=tarfile.PAX_FORMAT) as tar:
+        add(tar, 'layer', b'%d\n' % number)
+        add(tar, 'layers', mode=0o755, kind=tarfile.DIRTYPE)
+        add(tar, f'layers/{number}')
+    return out.getvalue()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('name')
@@ -47,23 +57,26 @@ def main() -> None:
     parser.add_argument('--cmd', action='append', default=[])
     parser.add_argument('--user', default='')
     parser.add_argument('--env', action='append', default=[])
+    parser.add_argument('--layers', type=int, default=1)
     options = parser.parse_args()
-    layer = make_layer([tuple(f.split('=', 1)) for f in options.file])
+    layers = [make_layer([tuple(f.split('=', 1)) for f in options.file]), *map(make_small_layer, range(2, options.layers + 1))]
     machine = {'x86_64': 'amd64', 'aarch64': 'arm64'}[subprocess.run(['uname', '-m'], capture_output=True, text=True, check=True).stdout.strip()]
     config = {
         'architecture': machine,
         'os': 'linux',
         'created': '2023-11-14T22:13:20Z',
         'config': {'Cmd': options.cmd or ['/bin/sh'], 'Env': ['PATH=/bin:/usr/bin', *options.env], 'WorkingDir': '/', 'User': options.user},
-        'rootfs': {'type': 'layers', 'diff_ids': ['sha256:' + hashlib.sha256(layer).hexdigest()]},
+        'rootfs': {'type': 'layers', 'diff_ids': ['sha256:' + hashlib.sha256(layer).hexdigest() for layer in layers]},
         'history': [{'created': '2023-11-14T22:13:20Z', 'created_by': 'make-image.py ' + options.name}],
     }
     config_bytes = json.dumps(config, sort_keys=True).encode()
     config_name = hashlib.sha256(config_bytes).hexdigest() + '.json'
-    manifest = [{'Config': config_name, 'RepoTags': [options.name], 'Layers': ['layer.tar']}]
+    names = [f'layer{number}.tar' for number in range(1, len(layers) + 1)]
+    manifest = [{'Config': config_name, 'RepoTags': [options.name], 'Layers': names}]
     with tarfile.open(options.output, 'w', format=tarfile.PAX_FORMAT) as tar:
         add(tar, config_name, config_bytes)
-        add(tar, 'layer.tar', layer)
+        for name, layer in zip(names, layers):
+            add(tar, name, layer)
         add(tar, 'manifest.json', json.dumps(manifest).encode())
 
 

@@ -62,9 +62,9 @@ brume server --disable dns --stop-pods --write-kubeconfig "$KUBECONFIG" >/root/s
 server=$!
 ready='{.items[0].status.conditions[?(@.type=="Ready")].status}'
 becomes node.ready True 60 field nodes "$ready" || end 1
-brume image import /test/image.tar || end 1
+brume image import /test/image.tar && brume image import /test/many.tar || end 1
 kubectl apply -f /test/pods.json || end 1
-becomes pods.ready 'True True True True ' 15 field pods \
+becomes pods.ready 'True True True True True ' 25 field pods \
   '{range .items[?(@.metadata.labels.runs=="on")]}{.status.conditions[?(@.type=="Ready")].status} {end}' || {
   kubectl get pods -o wide
   kubectl get events -o 'jsonpath={range .items[*]}{.involvedObject.name}: {.reason}: {.message}{"\n"}{end}' | sort -u | head -n 40
@@ -114,6 +114,9 @@ becomes oom.restarted 'OOMKilled 137' 40 field pod/oom-restarted \
   '{.status.containerStatuses[0].lastState.terminated.reason} {.status.containerStatuses[0].lastState.terminated.exitCode}'
 same below.limit 'Succeeded Completed 0' "$(field pod/below "$ended")"
 same neighbour 'Running 0' "$(field pod/guaranteed '{.status.phase} {.status.containerStatuses[0].restartCount}')"
+
+# More layers than this kernel's overlayfs takes in the way that new ones have (Linux before 6.7).
+same layers '127 126' "$(kubectl exec layers -- sh -c 'echo "$(cat /layer) $(ls /layers | wc -l)"' 2>&1)"
 
 # Device rules are a BPF program on the container's cgroup.
 same device.null 'ok' "$(kubectl exec guaranteed -- sh -c 'echo x >/dev/null && echo ok' 2>&1)"

@@ -1,5 +1,6 @@
-"""Limits of memory, cpu and devices in a virtual machine whose kernel enforces them: Debian's cloud kernel, with every
-controller of cgroup v2, emulated, so that it needs nothing of the host. It has no network device.
+"""What this machine's kernel may lack, in a virtual machine: limits of memory, cpu and devices, and an overlayfs as old as
+Debian 12's. The kernel is Debian's cloud kernel, with every controller of cgroup v2, emulated, so that it needs nothing of the
+host. It has no network device.
 
 guest.sh is the machine's init: it makes the checks and prints one line each, which are this test's sub-tests.
 """
@@ -20,6 +21,8 @@ from harness import BRUME, IMAGE, newest_kubectl, pod  # noqa: E402
 
 CACHE = pathlib.Path(os.environ.get('BRUME_VM_CACHE', '/var/cache/brume-vm'))
 TIMEOUT = 240  # seconds
+MANY_LAYERS = 127  # as many as Docker gives an image
+MANY_IMAGE = 'localhost/many:1'
 # What brume needs of a modular kernel; what these depend on is found in them. The kernel asks for crc32c by an alias.
 MODULES = ['crc32c_generic', 'overlay', 'veth', 'bridge', 'nf_tables', 'nf_conntrack', 'nf_conntrack_netlink', 'nft_chain_nat', 'nft_ct',
            'nft_fib_inet', 'nft_fib_ipv4', 'nft_hash', 'nft_masq', 'nft_nat', 'nft_numgen', 'nft_redir', 'nft_reject_inet', 'nft_reject_ipv4']
@@ -100,6 +103,7 @@ def pods():
         pod('guaranteed', 'sleep', '100000', labels=on, resources=resources(limits={'memory': '64Mi', 'cpu': '500m'})),
         pod('burstable', 'exec sleep 100000', labels=on, resources=resources(requests={'memory': '16Mi', 'cpu': '250m'})),
         pod('besteffort', 'exec sleep 100000', labels=on),
+        pod('layers', 'exec sleep 100000', image=MANY_IMAGE, labels=on),
         pod('busy', 'while :; do :; done', labels=on, resources=resources(limits={'cpu': '100m'})),
         pod('oom', 'exec tail /dev/zero', restartPolicy='Never', resources=small),
         pod('oom-child', 'tail /dev/zero; exec sleep 100000', restartPolicy='Never', resources=small),
@@ -109,8 +113,9 @@ def pods():
 
 
 def make_initramfs(path, place, scratch):
-    image = pathlib.Path(scratch, 'image.tar')
+    image, many = (pathlib.Path(scratch, name) for name in ('image.tar', 'many.tar'))
     run(ROOT / 'scripts/make-image.py', IMAGE, image)
+    run(ROOT / 'scripts/make-image.py', MANY_IMAGE, many, '--layers', MANY_LAYERS)
     archive = Initramfs(path)
     for name in ('bin', 'dev', 'new', 'modules', 'test'):
         archive.directory(name)
@@ -119,7 +124,8 @@ def make_initramfs(path, place, scratch):
     for name, source in (('busybox', '/bin/busybox'), ('brume', BRUME), ('kubectl', newest_kubectl())):
         archive.add('bin/' + name, 0o100755, pathlib.Path(source).read_bytes())
     archive.add('bin/sh', 0o120777, b'busybox')
-    archive.add('test/image.tar', 0o100644, image.read_bytes())
+    for file in (image, many):
+        archive.add('test/' + file.name, 0o100644, file.read_bytes())
     archive.add('test/pods.json', 0o100644, json.dumps({'apiVersion': 'v1', 'kind': 'List', 'items': pods()}).encode())
     order = modules_in_order(place)
     for file in order:
