@@ -26,10 +26,12 @@ std::string request_head(const ClientRequest& request, const Url& url) {
   return out += "\r\n";
 }
 
+Http1Parser answer_parser() { return {Http1Parser::Kind::kResponse, kMaxHead}; }
+
 }  // namespace
 
 ClientConnection::ClientConnection(const Executor& executor, std::unique_ptr<SocketStream> transport)
-    : executor_(executor), transport_(std::move(transport)) {}
+    : executor_(executor), transport_(std::move(transport)), parser_(answer_parser()) {}
 
 Deadline& ClientConnection::deadline() {
   if (!deadline_) {
@@ -40,7 +42,7 @@ Deadline& ClientConnection::deadline() {
 
 void ClientConnection::rest() {
   deadline_.reset();
-  parser_.reset();
+  parser_ = answer_parser();  // lets go of the last head
   in_.shrink_to_fit();
 }
 
@@ -76,21 +78,21 @@ Task<Status> ClientConnection::fill() {
 Task<Status> ClientConnection::read_head(bool& touched) {
   std::string none;
   for (int interim = 0; interim < kMaxInterim; ++interim) {
-    parser_.emplace(Http1Parser::Kind::kResponse, kMaxHead);
-    if (is_head_) parser_->skip_body();
-    while (!parser_->head_done()) {
+    parser_ = answer_parser();
+    if (is_head_) parser_.skip_body();
+    while (!parser_.head_done()) {
       if (!in_.empty()) {
         touched = true;
-        auto used = parser_->feed(in_, none);
+        auto used = parser_.feed(in_, none);
         if (!used) co_return fail(Code::kCorrupt, "the server's answer is malformed: " + used.error().message);
         in_.erase(0, *used);
-        if (parser_->head_done()) break;
+        if (parser_.head_done()) break;
         if (in_.size() > kMaxHead) co_return fail(Code::kCorrupt, "the head of the server's answer is too big");
       }
       BRUME_CO_CHECK(co_await fill());
       if (at_end_) co_return fail(Code::kIo, "the server closed the connection without an answer");
     }
-    const int status = parser_->head().status;
+    const int status = parser_.head().status;
     if (status >= 200 || status == 101) co_return Status();
   }
   co_return fail(Code::kCorrupt, "the server sends interim answers without end");
@@ -112,11 +114,11 @@ Task<Status> ClientConnection::exchange(const ClientRequest& request, const Url&
 }
 
 Task<Result<bool>> ClientConnection::read_some(std::string& out, std::chrono::milliseconds idle_timeout) {
-  if (parser_->done()) co_return false;
+  if (parser_.done()) co_return false;
   const auto had = out.size();
-  while (out.size() == had && !parser_->done()) {
+  while (out.size() == had && !parser_.done()) {
     if (!in_.empty()) {
-      auto used = parser_->feed(in_, out);
+      auto used = parser_.feed(in_, out);
       if (!used) co_return fail(Code::kCorrupt, "the server's answer is malformed: " + used.error().message);
       in_.erase(0, *used);
       if (*used > 0) continue;
@@ -126,14 +128,12 @@ Task<Result<bool>> ClientConnection::read_some(std::string& out, std::chrono::mi
     BRUME_CO_CHECK(co_await fill());
     deadline().clear();
     if (!at_end_) continue;
-    BRUME_CO_CHECK(parser_->finish());
+    BRUME_CO_CHECK(parser_.finish());
   }
   co_return out.size() > had;
 }
 
-bool ClientConnection::reusable() const {
-  return parser_ && parser_->done() && parser_->keep_alive() && !at_end_ && in_.empty();
-}
+bool ClientConnection::reusable() const { return parser_.done() && parser_.keep_alive() && !at_end_ && in_.empty(); }
 
 std::unique_ptr<Stream> ClientConnection::take_stream() {
   deadline_.reset();

@@ -24,11 +24,11 @@ class ClientConnection {
   Task<Status> exchange(const ClientRequest& request, const Url& url, std::chrono::milliseconds timeout, bool& touched);
   Task<Status> start_tls(std::shared_ptr<const TlsContext> context, std::string name, bool insecure,
                          std::chrono::milliseconds timeout);
-  Http1Parser::Head& head() { return parser_->head(); }
+  Http1Parser::Head& head() { return parser_.head(); }
 
   /// Body bytes into `out` (appended); false at the end of the body. `idle_timeout` zero: none.
   Task<Result<bool>> read_some(std::string& out, std::chrono::milliseconds idle_timeout);
-  [[nodiscard]] bool done() const { return parser_ && parser_->done(); }
+  [[nodiscard]] bool done() const { return parser_.done(); }
   /// Whether another request may follow: the body was read to its end, and neither side asked to close.
   [[nodiscard]] bool reusable() const;
   /// Whether the peer left a resting connection alone.
@@ -47,7 +47,7 @@ class ClientConnection {
   Executor executor_;
   std::unique_ptr<SocketStream> transport_;
   std::optional<Deadline> deadline_;
-  std::optional<Http1Parser> parser_;
+  Http1Parser parser_;  // of the answer that is being read
   std::string in_;
   bool is_head_ = false;
   bool at_end_ = false;

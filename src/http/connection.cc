@@ -43,7 +43,8 @@ Connection::Connection(ServerShared& shared, const Executor& executor, int fd, s
                 [this] {
                   if (transport_) transport_->cancel();
                 }),
-      watch_ended_(executor) {
+      watch_ended_(executor),
+      parser_(Http1Parser::Kind::kRequest, shared.options.max_header_bytes) {
   request_.peer_address = std::move(peer_address);
   ++shared_.connections;
 }
@@ -135,7 +136,7 @@ Task<Status> Connection::fill() {
 }
 
 Task<bool> Connection::read_head() {
-  parser_.emplace(Http1Parser::Kind::kRequest, shared_.options.max_header_bytes);
+  parser_ = Http1Parser(Http1Parser::Kind::kRequest, shared_.options.max_header_bytes);
   answered_ = false;
   keep_alive_ = true;
   // Between requests a connection may idle; once a byte of a head is there, the head must follow soon.
@@ -143,21 +144,21 @@ Task<bool> Connection::read_head() {
   deadline_.set_after(idle ? shared_.options.idle_timeout : shared_.options.header_timeout);
   bool head_begun = !idle;
   std::string unused;
-  while (!parser_->head_done()) {
+  while (!parser_.head_done()) {
     if (pending().empty()) {
       if (auto filled = co_await fill(); !filled) co_return false;
       if (!head_begun) deadline_.set_after(shared_.options.header_timeout);
       head_begun = true;
-      while (parser_->head().method.empty() && pending().starts_with("\r\n")) consume(2);  // RFC 9112 section 2.2
+      while (parser_.head().method.empty() && pending().starts_with("\r\n")) consume(2);  // RFC 9112 section 2.2
       continue;
     }
-    auto used = parser_->feed(pending(), unused);
+    auto used = parser_.feed(pending(), unused);
     if (!used) {
       co_await refuse(used.error().code == Code::kRequestEntityTooLarge ? 431 : 400, used.error().message);
       co_return false;
     }
     consume(*used);
-    if (parser_->head_done()) break;
+    if (parser_.head_done()) break;
     if (pending().size() >= shared_.options.max_header_bytes) {
       co_await refuse(431, "the header fields are too large");
       co_return false;
@@ -165,14 +166,14 @@ Task<bool> Connection::read_head() {
     if (auto filled = co_await fill(); !filled) co_return false;
   }
   deadline_.clear();
-  version_ = parser_->head().version;
-  head_request_ = parser_->head().method == "HEAD";
-  if (auto filled = fill_request(*parser_, request_); !filled) {
+  version_ = parser_.head().version;
+  head_request_ = parser_.head().method == "HEAD";
+  if (auto filled = fill_request(parser_, request_); !filled) {
     co_await refuse(400, filled.error().message);
     co_return false;
   }
-  keep_alive_ = parser_->keep_alive();
-  body_left_ = parser_->chunked() ? std::nullopt : std::optional(parser_->content_length().value_or(0));
+  keep_alive_ = parser_.keep_alive();
+  body_left_ = parser_.chunked() ? std::nullopt : std::optional(parser_.content_length().value_or(0));
   body_done_ = body_left_ == 0;
   const auto expect = request_.headers.get("Expect");
   expects_continue_ = !body_done_ && version_ >= 11 && iequals(expect, "100-continue");
@@ -259,14 +260,14 @@ Task<Result<std::string>> Connection::read_body(std::size_t limit) {
     deadline_.clear();
     co_return body;
   }
-  while (!parser_->done()) {
+  while (!parser_.done()) {
     if (pending().empty()) {
       if (auto filled = co_await fill(); !filled) {
         if (filled.error().code == Code::kTimeout) co_return fail(Code::kTimeout, "the request body came too slowly");
         co_return fail(Code::kBadRequest, "the connection ended within the request body");
       }
     }
-    auto used = parser_->feed(pending(), body);
+    auto used = parser_.feed(pending(), body);
     if (!used) {
       keep_alive_ = false;
       co_return fail(wrap(used.error(), "request body"));
@@ -277,7 +278,7 @@ Task<Result<std::string>> Connection::read_body(std::size_t limit) {
       co_return fail(Code::kRequestEntityTooLarge,
                      "the request body is larger than " + std::to_string(limit) + " bytes");
     }
-    if (parser_->done()) break;
+    if (parser_.done()) break;
     // A chunk header or trailer that never ends is not body, and is bounded like a head.
     if (pending().size() > shared_.options.max_header_bytes) {
       keep_alive_ = false;

@@ -79,8 +79,8 @@ class Connection final : public Exchange {
   Condition watch_ended_;
   std::string in_;  // bytes read and not yet used begin at in_at_
   std::size_t in_at_ = 0;
-  std::string out_;  // reused for every head
-  std::optional<Http1Parser> parser_;
+  std::string out_;     // reused for every head
+  Http1Parser parser_;  // of the request that is being read
   Request request_;
   int version_ = 11;
   std::optional<std::uint64_t> body_left_;  // of a body with Content-Length: bytes not yet read

@@ -93,8 +93,9 @@ Task<Result<std::vector<Target>>> targets_of(const Url& url, const std::string& 
   if (!dial_address.empty()) co_return fail(Code::kInvalid, "dial_address is not an IP address: " + dial_address);
   if (host == "localhost") {  // RFC 6761: always the loopback, whatever a resolver would say
     std::vector<Target> both;
-    both.push_back(*numeric("127.0.0.1", url.port));
-    both.push_back(*numeric("::1", url.port));
+    for (const auto* address : {"127.0.0.1", "::1"}) {
+      if (auto target = numeric(address, url.port)) both.push_back(std::move(*target));
+    }
     co_return both;
   }
   co_return co_await run_blocking([host, port = url.port] { return look_up(host, port); });

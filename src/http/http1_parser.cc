@@ -2,6 +2,7 @@
 
 #include <boost/beast/http/basic_parser.hpp>
 #include <boost/beast/http/error.hpp>
+#include <variant>
 
 namespace brume::http {
 
@@ -85,22 +86,16 @@ Result<std::size_t> feed_parser(Parser& parser, std::string_view data, std::stri
 }  // namespace
 
 struct Http1Parser::State {
-  // Exactly one is in use; the other stays unmade.
-  std::optional<Events<true>> request;
-  std::optional<Events<false>> response;
+  std::variant<Events<true>, Events<false>> parser;  // of a request, of a response
 
   template <typename F>
-  auto with(F f) {
-    return request ? f(*request) : f(*response);
+  decltype(auto) with(F f) {
+    return std::visit(f, parser);
   }
 };
 
 Http1Parser::Http1Parser(Kind kind, std::size_t max_head_bytes) : state_(std::make_unique<State>()) {
-  if (kind == Kind::kRequest) {
-    state_->request.emplace();
-  } else {
-    state_->response.emplace();
-  }
+  if (kind == Kind::kResponse) state_->parser.emplace<Events<false>>();
   state_->with([&](auto& parser) {
     parser.header_limit(static_cast<std::uint32_t>(max_head_bytes));
     parser.body_limit(boost::none);  // limits are the callers', who know what they read
@@ -135,7 +130,9 @@ bool Http1Parser::done() const {
   return state_->with([](auto& parser) { return parser.is_done(); });
 }
 
-Http1Parser::Head& Http1Parser::head() { return state_->request ? state_->request->head : state_->response->head; }
+Http1Parser::Head& Http1Parser::head() {
+  return state_->with([](auto& parser) -> Head& { return parser.head; });
+}
 
 bool Http1Parser::keep_alive() const {
   return state_->with([](auto& parser) { return parser.keep_alive(); });

@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <optional>
 #include <thread>
 #include <utility>
 
@@ -158,7 +157,7 @@ Result<Socket> Socket::open(int protocol) {
 }
 
 Result<Socket> Socket::open_in(int netns_fd, int protocol) {
-  std::optional<Result<Socket>> opened;
+  Result<Socket> opened = fail(Code::kInternal, "the namespace's thread did not run");
   std::thread([&] {
     if (setns(netns_fd, CLONE_NEWNET) != 0) {
       opened = fail_errno(errno, "entering the network namespace");
@@ -166,7 +165,7 @@ Result<Socket> Socket::open_in(int netns_fd, int protocol) {
       opened = open(protocol);
     }
   }).join();
-  return std::move(*opened);
+  return opened;
 }
 
 Socket::Socket(Socket&& other) noexcept

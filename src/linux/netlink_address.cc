@@ -76,7 +76,7 @@ std::optional<Cidr> Cidr::parse(std::string_view text) {
   std::string octets(address->octets());
   std::string mask = cidr.mask();
   for (std::size_t i = 0; i < octets.size(); ++i) octets[i] = static_cast<char>(octets[i] & mask[i]);
-  cidr.address = *IpAddress::from_octets(octets);
+  if (auto masked = IpAddress::from_octets(octets)) cidr.address = *masked;
   return cidr;
 }
 

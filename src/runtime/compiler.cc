@@ -443,7 +443,7 @@ Status check_spec(const ContainerSpec& spec, const PlanContext& context) {
   BRUME_CHECK(check_fields(at(oci, "linux"), "linux",
                            {"namespaces", "maskedPaths", "readonlyPaths", "devices", "seccomp", "sysctl", "resources",
                             "cgroupsPath", "rootfsPropagation"}));
-  if (str(oci, "domainname") != "") return refuse("domainname");
+  if (!str(oci, "domainname").empty()) return refuse("domainname");
   if (auto name = str(oci, "hostname"); !name.empty() && !context.hostname.empty() && name != context.hostname) {
     return refuse("hostname", "is the pod's, " + context.hostname);
   }

@@ -356,7 +356,7 @@ Task<Status> ShimRuntime::remove_container(std::string sandbox_id, std::string c
   if (!pod) co_return Status{};
   auto found = find_container(*pod, container_id);
   if (!found) co_return Status{};
-  ContainerPtr container = *found;
+  const ContainerPtr& container = *found;
   container->removing = true;
   auto machine = machine_;
   if (container->status.state == ContainerStatus::State::kRunning) {
@@ -371,7 +371,7 @@ Task<Status> ShimRuntime::remove_container(std::string sandbox_id, std::string c
     }
   }
   (void)co_await (*pod)->client->request(shim::kFrameForget, FieldWriter().str(container_id), {});
-  PodPtr owner = *pod;
+  const PodPtr& owner = *pod;
   ContainerSpec spec = container->spec;
   Status removed =
       co_await run_blocking([machine, owner, spec] { return remove_container_files(*machine, owner->spec, spec); });

@@ -88,11 +88,10 @@ class PipeSession final : public Session {
   }
 
   Task<Status> resize(std::uint16_t columns, std::uint16_t rows) override {
-    if (state_->terminal == nullptr || !*state_->terminal)
-      co_return fail(Code::kInvalid, "the process has no terminal");
+    auto* terminal = state_->terminal;
+    if (terminal == nullptr || !*terminal) co_return fail(Code::kInvalid, "the process has no terminal");
     winsize size{rows, columns, 0, 0};
-    if (::ioctl((*state_->terminal)->native_handle(), TIOCSWINSZ, &size) != 0)
-      co_return fail_errno(errno, "resize terminal");
+    if (::ioctl((*terminal)->native_handle(), TIOCSWINSZ, &size) != 0) co_return fail_errno(errno, "resize terminal");
     co_return Status{};
   }
 

@@ -26,8 +26,8 @@ class MemoryBackend final : public Backend {
     state_ = saved_state_;
     for (auto it = undo_.rbegin(); it != undo_.rend(); ++it) {
       history_.erase(it->revision);
-      if (it->before) {
-        live_[it->key] = *it->before;
+      if (const auto& before = it->before) {
+        live_[it->key] = *before;
       } else {
         live_.erase(it->key);
       }

@@ -53,7 +53,8 @@ std::optional<runtime::RegistryAuth> auth_of(const Json& entry) {
   auth.token = str(entry, "registrytoken");
   if (const auto both = str(entry, "auth"); !both.empty()) {
     const auto text = base64_decode(both);
-    const auto colon = text ? text->find(':') : std::string::npos;
+    if (!text) return std::nullopt;
+    const auto colon = text->find(':');
     if (colon == std::string::npos) return std::nullopt;
     auth.username = text->substr(0, colon);
     auth.password = text->substr(colon + 1);

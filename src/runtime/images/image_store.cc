@@ -20,7 +20,6 @@ namespace brume::runtime {
 namespace {
 
 namespace fs = std::filesystem;
-using linux_os::Fd;
 
 /// The smallest prefix of an image id that find() takes: what `docker` prints.
 constexpr std::size_t kShortId = 12;

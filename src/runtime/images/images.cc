@@ -65,13 +65,13 @@ Task<Result<Image>> ImagesImpl::pull(ImageReference reference, std::optional<Reg
     pull = slot = std::make_shared<Pull>();
     tasks_.spawn("image pull", run_pull(std::move(reference), std::move(auth), key, pull));
   }
-  while (!pull->result) {
+  for (;;) {
+    if (const auto& result = pull->result) co_return *result;
     if (tasks_.stopping()) co_return fail(Code::kCancelled, "brume is stopping");
     auto waiter = std::make_shared<Event>(co_await boost::asio::this_coro::executor);
     pull->waiters.push_back(waiter);
     co_await waiter->wait();
   }
-  co_return *pull->result;
 }
 
 Task<void> ImagesImpl::run_pull(ImageReference reference, std::optional<RegistryAuth> auth, std::string key,

@@ -220,10 +220,11 @@ enum FrameType : uint16_t {
   kFrameForget,      // s id
   kFrameShutdown,    // ends the shim; refused while a container runs
   // From the shim.
-  kFrameReply = 64,  // i errno (0: done), u step, u value, s detail, U of a start: its time in ns (older shims: missing)
-  kFrameContainer,   // s id, u state, u code, u signal, U started ns, U finished ns, u flags; descriptor: pidfd when
-                     // running
-  kFrameExited,      // the same: a container has ended and its output was logged
+  kFrameReply =
+      64,           // i errno (0: done), u step, u value, s detail, U of a start: its time in ns (older shims: missing)
+  kFrameContainer,  // s id, u state, u code, u signal, U started ns, U finished ns, u flags; descriptor: pidfd when
+                    // running
+  kFrameExited,     // the same: a container has ended and its output was logged
   kFrameExecExited,  // u exec number, u code, u signal
 };
 
