@@ -158,6 +158,16 @@ UserFiles read_user_files(const std::vector<std::string>& layers) {
   return {read_image_file(layers, "etc/passwd").value_or(""), read_image_file(layers, "etc/group").value_or("")};
 }
 
+std::shared_ptr<const UserFiles> UserFilesCache::find(const std::string& image) const {
+  const auto it = files_.find(image);
+  return it == files_.end() ? nullptr : it->second;
+}
+
+std::shared_ptr<const UserFiles> UserFilesCache::add(const std::string& image, UserFiles files) {
+  if (files_.size() >= kMost) files_.clear();
+  return files_[image] = std::make_shared<const UserFiles>(std::move(files));
+}
+
 Result<ProcessUser> resolve_user(const Json& pod, const Json& container, std::string_view image_user,
                                  const UserFiles& files) {
   const Json& pod_context = at(pod, "spec", "securityContext");

@@ -1,7 +1,10 @@
 // Who a container runs as: the image's user, /etc/passwd and /etc/group of the image, and the security contexts.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,6 +27,18 @@ struct UserFiles {
   std::string group;
 };
 [[nodiscard]] UserFiles read_user_files(const std::vector<std::string>& layers);
+
+/// The user files of the images that were started lately, by image id. What find() gave stays valid whatever comes in
+/// afterwards. Owner: the node's loop.
+class UserFilesCache {
+ public:
+  static constexpr std::size_t kMost = 64;
+  [[nodiscard]] std::shared_ptr<const UserFiles> find(const std::string& image) const;  ///< null: not known
+  std::shared_ptr<const UserFiles> add(const std::string& image, UserFiles files);
+
+ private:
+  std::map<std::string, std::shared_ptr<const UserFiles>> files_;
+};
 
 struct ProcessUser {
   std::uint32_t uid = 0;

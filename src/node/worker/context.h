@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 
@@ -40,7 +39,7 @@ struct WorkerContext {
   std::int64_t milli_cpu = 0;
   std::int64_t ephemeral_bytes = 0;
   std::string host_resolv_conf;
-  std::map<std::string, UserFiles> user_files;  ///< by image id
+  UserFilesCache user_files;
 
   [[nodiscard]] std::string pod_dir(const std::string& uid) const { return options.data_dir + "/pods/" + uid; }
   [[nodiscard]] std::string container_dir(const std::string& id) const {

@@ -169,7 +169,8 @@ Task<Result<runtime::ContainerStatus>> PodWorker::launch(std::size_t index, int 
   work.log_dir = log.substr(0, log.rfind('/'));
   work.termination_log = dir + "/containers/" + runs_[index].name + "/" + id;
   work.image_layers = image->layers;
-  work.read_users = !context_.user_files.contains(image->id);
+  auto users = context_.user_files.find(image->id);
+  work.read_users = users == nullptr;
   work.privileged = is_privileged(container);
   work.pod = pod_;
   work.container = container;
@@ -177,12 +178,8 @@ Task<Result<runtime::ContainerStatus>> PodWorker::launch(std::size_t index, int 
   work.seccomp_dir = context_.options.seccomp_dir;
   auto prepared = co_await run_blocking([work] { return prepare(work); });
   if (!prepared) co_return fail(std::move(prepared).error());
-  if (work.read_users) {
-    constexpr std::size_t kKeptImages = 64;
-    if (context_.user_files.size() >= kKeptImages) context_.user_files.clear();
-    context_.user_files[image->id] = std::move(prepared->users);
-  }
-  auto user = resolve_user(pod_, container, str(image_process(image->config), "User"), context_.user_files[image->id]);
+  if (!users) users = context_.user_files.add(image->id, std::move(prepared->users));
+  auto user = resolve_user(pod_, container, str(image_process(image->config), "User"), *users);
   if (!user) co_return fail(std::move(user).error());
   const Json& spec = at(pod_, "spec");
   OciInputs in{.pod = pod_,

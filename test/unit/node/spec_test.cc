@@ -104,6 +104,15 @@ TEST_CASE("service variables") {
   CHECK(env.size() == 8);
 }
 
+TEST_CASE("the users of an image in use outlive a full cache") {
+  UserFilesCache cache;
+  const auto first = cache.add("image-0", {.passwd = "web:x:7:7::/:", .group = ""});
+  CHECK(cache.find("image-0") == first);
+  for (std::size_t i = 1; i <= UserFilesCache::kMost; ++i) cache.add("image-" + std::to_string(i), {});
+  CHECK(cache.find("image-0") == nullptr);
+  CHECK(first->passwd == "web:x:7:7::/:");
+}
+
 TEST_CASE("users: names, groups, runAsNonRoot, supplementary groups") {
   const UserFiles files{"root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:w:/var/www:/bin/sh\n",
                         "root:x:0:\nweb:x:34:\nextra:x:50:web,root\n"};
