@@ -109,11 +109,13 @@ void RuleTable::write_element_changes(nft::Batch& batch, const FragmentChanges& 
       }
     }
     if (!owners.empty()) {
-      auto changed = changes.find(*owners.begin());
-      // An owner whose fragment goes was erased above.
-      const bool kept = changed == changes.end() || !changed->second.has_value();
-      const Fragment& decides = kept ? fragments_.at(*owners.begin()) : *changed->second;
-      after = &decides.elements.at(key);
+      const auto& decides = *owners.begin();  // it stays: an owner whose fragment goes was erased above
+      const auto changed = changes.find(decides);
+      if (changed == changes.end()) {
+        after = &fragments_.at(decides).elements.at(key);
+      } else if (const auto& wanted = changed->second) {
+        after = &wanted->elements.at(key);
+      }
     }
     if (before != nullptr && after != nullptr && *before == *after) continue;
     if (removals && before != nullptr) batch.delete_element(key.first, key.second);
