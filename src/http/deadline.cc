@@ -1,5 +1,6 @@
 #include "deadline.h"
 
+#include <algorithm>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <utility>
@@ -55,6 +56,15 @@ void Deadline::set_after(std::chrono::steady_clock::duration duration) {
 void Deadline::clear() { state_->at = SteadyTime::max(); }
 
 bool Deadline::expired() const { return state_->expired; }
+
+FarewellDeadline::FarewellDeadline(const Executor& executor, const Farewell& farewell, std::function<void()> on_expire)
+    : silence_(farewell.silence),
+      end_(std::chrono::steady_clock::now() + farewell.whole),
+      deadline_(executor, std::move(on_expire)) {
+  hear();
+}
+
+void FarewellDeadline::hear() { deadline_.set_after(std::min(silence_, end_ - std::chrono::steady_clock::now())); }
 
 Condition::Condition(const Executor& executor)
     : timer_(std::make_shared<asio::steady_timer>(executor, SteadyTime::max())) {}

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "brume/base/task.h"
+#include "brume/http/stream.h"
 
 namespace brume::http {
 
@@ -27,6 +28,19 @@ class Deadline {
   struct State;
   static void arm(const std::shared_ptr<State>& state);
   std::shared_ptr<State> state_;
+};
+
+/// The deadline of a connection that ends; it begins with its making. Owner: one loop.
+class FarewellDeadline {
+ public:
+  FarewellDeadline(const Executor& executor, const Farewell& farewell, std::function<void()> on_expire);
+  /// The peer has shown itself.
+  void hear();
+
+ private:
+  std::chrono::steady_clock::duration silence_;
+  std::chrono::steady_clock::time_point end_;
+  Deadline deadline_;
 };
 
 /// Many tasks wait, notify_all() wakes them all; each then looks at what it waits for. Owner: one loop.

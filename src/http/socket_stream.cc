@@ -201,8 +201,8 @@ std::optional<Error> SocketStream::encrypt(PieceReader& pieces) {
 }
 
 Task<Status> SocketStream::write_tls(PieceReader& pieces) {
-  // Held until all is out: what a read makes OpenSSL send meanwhile (an answer to a key update, RFC 8446 section 4.6.3)
-  // must not cut into a record that is half sent.
+  // Held until all is out: what a read makes OpenSSL send meanwhile (an alert, say) must not cut into a record
+  // that is half sent.
   std::string& held = tls_socket_.held.emplace();
   while (!pieces.done()) {
     auto error = encrypt(pieces);

@@ -62,7 +62,6 @@ class SocketStream final : public Stream {
   };
   Attempt try_read(std::span<char> buffer);
   Attempt try_send(std::span<const iovec> parts);
-  Task<Status> send_all(std::string_view bytes);
   Task<Status> write_plain(PieceReader& pieces);
   Task<Status> write_tls(PieceReader& pieces);
   std::optional<Error> encrypt(PieceReader& pieces);

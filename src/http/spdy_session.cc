@@ -25,8 +25,6 @@ constexpr std::size_t kMaxOut = 256 * 1024;
 constexpr std::size_t kMaxIn = 1 << 20;
 constexpr std::size_t kMaxInTotal = 4 << 20;
 constexpr std::size_t kMaxStreams = 512;
-// How long the peer of a session that ends may be silent: it may have megabytes to take yet, and pings meanwhile.
-constexpr auto kStopWait = 30s;
 
 struct StreamState {
   StreamState(std::uint32_t number, Headers fields, const Executor& executor)
@@ -51,8 +49,9 @@ using StreamPtr = std::shared_ptr<StreamState>;
 /// The session itself. Tasks hold a plain pointer: it outlives them, see ~Session and retire().
 class State {
  public:
-  State(std::unique_ptr<Stream> transport, const Executor& executor)
+  State(std::unique_ptr<Stream> transport, const Executor& executor, Farewell farewell)
       : executor_(executor),
+        farewell_(farewell),
         tasks_(executor),
         transport_(std::move(transport)),
         out_ready_(executor),
@@ -154,8 +153,7 @@ class State {
       out_ready_.notify();
       // The peer must get what was written (an exit status, say) before the transport goes: written out, half-closed by
       // the writer, then the peer's own end is awaited.
-      stop_deadline_.emplace(executor_, [this] { transport_->close(); });
-      stop_deadline_->set_after(kStopWait);
+      stop_deadline_.emplace(executor_, farewell_, [this] { transport_->close(); });
       while (!ended_) co_await accepted_.wait();
       stop_deadline_.reset();
     }
@@ -223,7 +221,7 @@ class State {
   // Incoming --------------------------------------------------------------------------------------------------------
 
   void hear() {
-    if (stop_deadline_) stop_deadline_->set_after(kStopWait);
+    if (stop_deadline_) stop_deadline_->hear();
   }
 
   // Gives `count` bytes back to the windows of the stream and the session, in steps of half a window.
@@ -464,6 +462,7 @@ class State {
   }
 
   Executor executor_;
+  Farewell farewell_;
   TaskGroup tasks_;
   std::unique_ptr<Stream> transport_;
   spdy::HeaderReader headers_in_;
@@ -476,7 +475,7 @@ class State {
   Condition out_drained_;
   Condition accepted_;
   Condition in_drained_;
-  std::optional<Deadline> stop_deadline_;
+  std::optional<FarewellDeadline> stop_deadline_;
   std::size_t unread_total_ = 0;
   std::size_t session_unacknowledged_ = 0;
   std::int64_t initial_window_ = spdy::kInitialWindow;
@@ -528,8 +527,9 @@ class Session final : public SpdySession {
 
 }  // namespace
 
-std::unique_ptr<SpdySession> SpdySession::serve(std::unique_ptr<Stream> transport, const Executor& executor) {
-  auto state = std::make_shared<State>(std::move(transport), executor);
+std::unique_ptr<SpdySession> SpdySession::serve(std::unique_ptr<Stream> transport, const Executor& executor,
+                                                Farewell farewell) {
+  auto state = std::make_shared<State>(std::move(transport), executor, farewell);
   state->start();
   return std::make_unique<Session>(std::move(state));
 }

@@ -95,9 +95,11 @@ Result<SSL_CTX*> new_context(const SSL_METHOD* method) {
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_RELEASE_BUFFERS);
   // Otherwise each record costs two reads, one for its header.
   SSL_CTX_set_read_ahead(context, 1);
-  // As Go's TLS, which Kubernetes' servers speak: 128 bits of AES where it is in hardware. 256 cost a third more.
+  // As Go's TLS, which Kubernetes' servers speak: 128 bits of AES, since 256 cost a third more, unless the client puts
+  // ChaCha20 first, as those do that have no AES in hardware.
   SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
-  SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+                                   SSL_OP_PRIORITIZE_CHACHA);
   return context;
 }
 

@@ -31,9 +31,6 @@ constexpr std::uint16_t kTooBig = 1009;
 constexpr std::size_t kReadSize = 16 * 1024;
 constexpr std::size_t kMaxControl = 125;
 constexpr std::size_t kMaxWaitingPongs = 16 * 1024;
-// How long a closing peer may be silent: it may have megabytes to take before it comes to our close, and pings
-// meanwhile.
-constexpr auto kCloseWait = 30s;
 
 struct FrameHead {
   bool fin = false;
@@ -110,9 +107,11 @@ bool is_valid_close_code(unsigned code) {
 
 class StreamWebSocket final : public WebSocket {
  public:
-  StreamWebSocket(std::unique_ptr<Stream> stream, const Executor& executor, WebSocketRole role, std::string protocol)
+  StreamWebSocket(std::unique_ptr<Stream> stream, const Executor& executor, WebSocketRole role, std::string protocol,
+                  Farewell farewell)
       : stream_(std::move(stream)),
         executor_(executor),
+        farewell_(farewell),
         role_(role),
         protocol_(std::move(protocol)),
         write_done_(executor),
@@ -126,7 +125,7 @@ class StreamWebSocket final : public WebSocket {
     while (!peer_closed_ && !closing_) {
       auto step = co_await read_frame();
       if (!step) {
-        hear();
+        answered();
         co_return fail(step.error());
       }
       if (!*step) continue;
@@ -154,33 +153,36 @@ class StreamWebSocket final : public WebSocket {
   }
 
   Task<Status> close(std::uint16_t code, std::string_view reason) override {
-    BRUME_CO_CHECK(co_await send_close(code, reason));
     closing_ = true;
-    // The peer's own close is awaited so that ours, and what went before it, is not lost to a reset: that is what a
-    // peer gets whose bytes are left unread.
-    close_deadline_.emplace(executor_, [this] { stream_->close(); });
-    close_deadline_->set_after(kCloseWait);
-    while (!peer_closed_) {
-      if (reading_) {
-        co_await read_done_.wait();
-        continue;
-      }
-      if (auto step = co_await read_frame(); !step) break;
-      message_.clear();
-      message_opcode_ = kContinuation;
-    }
+    close_deadline_.emplace(executor_, farewell_, [this] { stream_->close(); });
+    auto sent = co_await send_close(code, reason);
+    if (sent) co_await await_close();
     close_deadline_.reset();
     stream_->close();
-    co_return Status();
+    co_return sent;
   }
 
  private:
   [[nodiscard]] bool masks() const { return role_ == WebSocketRole::kClient; }
 
-  // The peer has shown itself, or is gone.
-  void hear() {
+  // The peer has answered a ping, by whatever it sent, or is gone.
+  void answered() {
     if (std::exchange(awaits_pong_, false)) heard_.notify();
-    if (close_deadline_) close_deadline_->set_after(kCloseWait);
+  }
+
+  // The peer's own close is awaited so that ours, and what went before it, is not lost to a reset: that is what a peer
+  // gets whose bytes are left unread.
+  Task<void> await_close() {
+    while (!peer_closed_) {
+      if (reading_) {
+        co_await read_done_.wait();
+        continue;
+      }
+      auto step = co_await read_frame();
+      if (!step) break;
+      message_.clear();
+      if (*step) message_opcode_ = kContinuation;
+    }
   }
 
   // One frame; true when it completed a message.
@@ -202,7 +204,7 @@ class StreamWebSocket final : public WebSocket {
     }
     BRUME_CO_CHECK(co_await need(head->head_size + head->size));
     if (head->masked) apply_mask(in_.data() + head->head_size, head->size, head->mask);
-    hear();
+    answered();
     if (head->opcode >= kClose) {
       std::string payload = in_.substr(head->head_size, head->size);
       in_.erase(0, head->head_size + head->size);
@@ -217,7 +219,9 @@ class StreamWebSocket final : public WebSocket {
     message_.append(in_, head->head_size, head->size);
     in_.erase(0, head->head_size + head->size);
     if (!head->fin) co_return false;
-    if (message_opcode_ == kText && !is_utf8(message_)) co_return co_await violation(kBadData, "text is not UTF-8");
+    // A message that is dropped is not whole here.
+    if (message_opcode_ == kText && !closing_ && !is_utf8(message_))
+      co_return co_await violation(kBadData, "text is not UTF-8");
     co_return true;
   }
 
@@ -283,18 +287,20 @@ class StreamWebSocket final : public WebSocket {
       in_.resize(had + (count ? *count : 0));
       if (!count) co_return fail(count.error());
       if (*count == 0) co_return fail(Code::kIo, "the connection ended without a WebSocket close");
+      if (close_deadline_) close_deadline_->hear();
     }
     co_return Status();
   }
 
   std::unique_ptr<Stream> stream_;
   Executor executor_;
+  Farewell farewell_;
   WebSocketRole role_;
   std::string protocol_;
   Condition write_done_;
   Condition read_done_;
   Event heard_;
-  std::optional<Deadline> close_deadline_;
+  std::optional<FarewellDeadline> close_deadline_;
   std::string in_;
   std::string message_;
   std::string control_;  // pongs waiting for the write under way
@@ -303,7 +309,7 @@ class StreamWebSocket final : public WebSocket {
   bool writing_ = false;
   bool awaits_pong_ = false;
   bool close_sent_ = false;
-  bool closing_ = false;  // close() reads from now on
+  bool closing_ = false;  // close() drops what is read from now on
   bool peer_closed_ = false;
 };
 
@@ -334,8 +340,8 @@ Result<std::string> check_websocket_request(const Request& request) {
 }
 
 std::unique_ptr<WebSocket> make_websocket(std::unique_ptr<Stream> stream, const Executor& executor, WebSocketRole role,
-                                          std::string protocol) {
-  return std::make_unique<StreamWebSocket>(std::move(stream), executor, role, std::move(protocol));
+                                          std::string protocol, Farewell farewell) {
+  return std::make_unique<StreamWebSocket>(std::move(stream), executor, role, std::move(protocol), farewell);
 }
 
 Task<Result<std::unique_ptr<WebSocket>>> open_websocket(Client& client, ClientRequest request,

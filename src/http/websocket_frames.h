@@ -23,6 +23,6 @@ std::string websocket_accept_key(std::string_view key);
 Result<std::string> check_websocket_request(const Request& request);
 /// `stream` is open and the handshake is done.
 std::unique_ptr<WebSocket> make_websocket(std::unique_ptr<Stream> stream, const Executor& executor, WebSocketRole role,
-                                          std::string protocol);
+                                          std::string protocol, Farewell farewell = {});
 
 }  // namespace brume::http

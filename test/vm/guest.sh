@@ -122,8 +122,8 @@ same layers '127 126' "$(kubectl exec layers -- sh -c 'echo "$(cat /layer) $(ls 
 same device.null 'ok' "$(kubectl exec guaranteed -- sh -c 'echo x >/dev/null && echo ok' 2>&1)"
 same device.kmsg 'refused' "$(kubectl exec guaranteed -- sh -c 'mknod /tmp/kmsg c 1 11; head -c 1 /tmp/kmsg >/dev/null 2>/tmp/why; grep -q "not permitted" /tmp/why && echo refused || cat /tmp/why' 2>&1)"
 
-# A command that is over before a slow kubectl is ready for it: kubectl before 1.34 lost its output ("Unknown stream id 1") and even
-# its exit status, until the server waited for it to read.
+# A command that is over before a slow kubectl is ready for it: kubectl before 1.34 drops what comes before it reads ("Unknown stream
+# id 1"), so the server waits for its pong.
 for run in 1 2 3 4 5; do
   got=$(kubectl exec guaranteed -- sh -c 'echo hi; exit 3' 2>/root/why)
   same "exec.short.$run" 'hi 3' "$got $?"

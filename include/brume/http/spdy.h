@@ -21,11 +21,12 @@ class SpdyStream : public Stream {
 /// with the protocol's dictionary) are inside. See the SPDY/3.1 draft.
 class SpdySession {
  public:
-  static std::unique_ptr<SpdySession> serve(std::unique_ptr<Stream> transport, const Executor& executor);
+  static std::unique_ptr<SpdySession> serve(std::unique_ptr<Stream> transport, const Executor& executor,
+                                            Farewell farewell = {});
   virtual ~SpdySession() = default;
   /// The next stream that the peer opens (already answered with SYN_REPLY); kCancelled when the session ended.
   virtual Task<Result<std::shared_ptr<SpdyStream>>> accept() = 0;
-  /// Sends what was written and GOAWAY, awaits the peer's end unless it is silent for 30 s, closes, awaits the
+  /// Sends what was written and GOAWAY, awaits the peer's end within the farewell's limits, closes, awaits the
   /// session's tasks.
   virtual Task<void> stop() = 0;
   /// Ends the session at once, for a peer that owes something.

@@ -1,6 +1,7 @@
 // Stream: bytes both ways. The seam under WebSocket, SPDY, proxying and tests.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -24,6 +25,13 @@ class Stream {
   virtual Task<Status> close_write() = 0;
   /// Ends both directions at once; pending calls fail with kCancelled. Idempotent.
   virtual void close() = 0;
+};
+
+/// How long a connection that ends is held open for a peer that still takes what was written to it, which may be
+/// megabytes.
+struct Farewell {
+  std::chrono::steady_clock::duration silence = std::chrono::seconds(30);  ///< that the peer may keep
+  std::chrono::steady_clock::duration whole = std::chrono::minutes(10);    ///< whatever the peer does
 };
 
 /// Copies both ways until both ends are done or one fails, then closes both.

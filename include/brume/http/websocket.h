@@ -27,7 +27,7 @@ class WebSocket {
   /// Sends a ping and waits for the pong, or for anything else that the peer sends; a read must be pending meanwhile.
   /// kTimeout: nothing came within `patience`.
   virtual Task<Status> ping(std::chrono::steady_clock::duration patience) = 0;
-  /// Sends a close and awaits the peer's, dropping what it still sends, unless it is silent for 30 s. From then on
+  /// Sends a close and awaits the peer's, dropping what it still sends, for as long as a Farewell gives. From then on
   /// read() says that the peer closed.
   virtual Task<Status> close(std::uint16_t code, std::string_view reason) = 0;
 };

@@ -36,13 +36,14 @@ struct StreamOptions {
 /// Starts a process, or attaches to one.
 using OpenSession = std::function<Task<Result<std::unique_ptr<runtime::Session>>>()>;
 
-/// Opens the session once the client reads, and carries it until the process ends (the client then gets its exit code)
-/// or the client goes (an exec'd process is then killed). Owner: the socket's loop.
+/// Opens the session once the client has answered a ping, or after a second, and carries it until the process ends (the
+/// client then gets its exit code) or the client goes (an exec'd process is then killed). Owner: the socket's loop.
 ///
 /// client-go before 1.34 reads a WebSocket before it has made its streams and drops what comes for them meanwhile, exit
 /// status and all: "Unknown stream id 1, discarding message" (kubernetes/kubernetes#131189). So the client is pinged,
-/// and the process starts after the pong, when its reader has just gone to wait and the streams are long there.
-/// Kubernetes' servers have no such rule but a process that starts late: after the upgrade and over another connection.
+/// and the process starts after the pong: the streams are made while that travels and the process starts, so the race
+/// is narrow, not closed. Kubernetes' servers have no such rule but a process that starts late: after the upgrade and
+/// over another connection.
 Task<void> serve_websocket(std::shared_ptr<http::WebSocket> socket, StreamOptions options, OpenSession open);
 /// The same over SPDY; waits up to 30 s for the client to open its streams.
 Task<void> serve_spdy(std::shared_ptr<http::SpdySession> spdy, std::string protocol, StreamOptions options,

@@ -242,6 +242,27 @@ TEST_CASE("SPDY: a flood is held back, broken frames end the session") {
   });
 }
 
+TEST_CASE("SPDY: stop() gives a peer up that is silent, or that never ends") {
+  on_test_loop([]() -> Task<void> {
+    const Executor executor = co_await boost::asio::this_coro::executor;
+    for (const bool endless : {false, true}) {
+      auto [near, far] = stream_pair(executor);
+      const Farewell farewell = endless ? Farewell{.silence = 10s, .whole = 100ms} : Farewell{.silence = 30ms};
+      auto session = SpdySession::serve(std::move(near), executor, farewell);
+      Peer peer{std::move(far)};
+      const auto chatter = [](Peer* from) -> Task<void> {
+        std::string ping;
+        spdy::append_control(ping, spdy::Type::kPing, 0, std::string("\0\0\0\1", 4));
+        while (co_await from->stream->write(ping)) co_await sleep_for(5ms);
+      };
+      TaskGroup group(executor);
+      if (endless) group.spawn("chatter", chatter(&peer));
+      co_await session->stop();
+      co_await group.stop();
+    }
+  });
+}
+
 TEST_CASE("SPDY: stop() delivers what was written; a session may be dropped with its tasks running") {
   on_test_loop([]() -> Task<void> {
     const Executor executor = co_await boost::asio::this_coro::executor;

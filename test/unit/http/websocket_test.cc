@@ -108,11 +108,11 @@ struct ReadSocket {
   bool pause_after_message = false;
   bool ended = false;
 
-  static std::shared_ptr<ReadSocket> make(const Executor& executor) {
+  static std::shared_ptr<ReadSocket> make(const Executor& executor, Farewell farewell = {}) {
     auto out = std::make_shared<ReadSocket>();
     auto [near, far] = stream_pair(executor);
     out->far = std::move(far);
-    out->socket = make_websocket(std::move(near), executor, WebSocketRole::kServer, "");
+    out->socket = make_websocket(std::move(near), executor, WebSocketRole::kServer, "", farewell);
     return out;
   }
   static Task<void> read_all(std::shared_ptr<ReadSocket> self) {
@@ -177,6 +177,73 @@ TEST_CASE("a WebSocket close beside a reader waits for the peer and takes what i
       CHECK(*done);
       CHECK(peer->ended);
       CHECK(peer->messages.size() <= 2);
+      co_await group.stop();
+    }
+  });
+}
+
+TEST_CASE("a WebSocket close drops messages in pieces, begun before it or after") {
+  on_test_loop([]() -> Task<void> {
+    const Executor executor = co_await boost::asio::this_coro::executor;
+    for (const bool begun : {false, true}) {
+      TaskGroup group(executor);
+      auto peer = ReadSocket::make(executor);
+      group.spawn("read", ReadSocket::read_all(peer));
+      if (begun) (void)co_await peer->far->write(frame(0x01, "a") + frame(0x89, ""));
+      co_await sleep_for(1ms);
+      auto done = std::make_shared<bool>(false);
+      group.spawn("close", ReadSocket::close(peer, done));
+      co_await sleep_for(1ms);
+      if (!begun) (void)co_await peer->far->write(frame(0x01, "a"));
+      // A character of two bytes lies across the pieces.
+      (void)co_await peer->far->write(frame(0x89, "") + frame(0x00, "b\xc3") +
+                                      frame(0x80,
+                                            "\xa4"
+                                            "c") +
+                                      frame(0x82, "d"));
+      co_await sleep_for(1ms);
+      CHECK_FALSE(*done);
+      std::string sent(1024, 0);
+      auto count = co_await peer->far->read(sent);
+      REQUIRE(count);
+      sent.resize(*count);
+      CHECK(sent.ends_with(std::string("\x88\x02\x03\xe8", 4)));
+      (void)co_await peer->far->write(frame(0x88, std::string("\x03\xe8", 2)));
+      for (int i = 0; i < 5000 && !*done; ++i) co_await sleep_for(1ms);
+      CHECK(*done);
+      co_await group.stop();
+    }
+  });
+}
+
+TEST_CASE("a WebSocket close gives a peer up that is silent, that never ends, or that does not read") {
+  on_test_loop([]() -> Task<void> {
+    const Executor executor = co_await boost::asio::this_coro::executor;
+    enum class Is : std::uint8_t { kSilent, kEndless, kNotReading };
+    for (const Is peer_is : {Is::kSilent, Is::kEndless, Is::kNotReading}) {
+      const auto silence = peer_is == Is::kEndless ? 10s : 30ms;
+      auto peer = ReadSocket::make(executor, {.silence = silence, .whole = peer_is == Is::kEndless ? 100ms : 600s});
+      if (peer_is == Is::kNotReading) {
+        TaskGroup group(executor);
+        const auto fill = [](std::shared_ptr<ReadSocket> to) -> Task<void> {
+          (void)co_await to->socket->write(std::string(1 << 20, 'x'), false);
+        };
+        group.spawn("write", fill(peer));
+        auto done = std::make_shared<bool>(false);
+        co_await sleep_for(1ms);
+        co_await ReadSocket::close(peer, done);
+        CHECK(*done);
+        co_await group.stop();
+        continue;
+      }
+      TaskGroup group(executor);
+      const auto chatter = [](std::shared_ptr<ReadSocket> to) -> Task<void> {
+        while (co_await to->far->write(frame(0x89, ""))) co_await sleep_for(5ms);
+      };
+      if (peer_is == Is::kEndless) group.spawn("chatter", chatter(peer));
+      auto done = std::make_shared<bool>(false);
+      co_await ReadSocket::close(peer, done);
+      CHECK(*done);
       co_await group.stop();
     }
   });
