@@ -101,6 +101,17 @@ void decode_status(uint32_t status, uint32_t& code, uint32_t& signal) {
   code = signal != 0 ? 128 + signal : (status >> 8) & 0xff;
 }
 
+// The fields of frames 65 and 66: docs/formats/shim-plan.md.
+void describe(Frame& frame, const Container& c) {
+  frame.str(c.id);
+  frame.u32(c.state);
+  frame.u32(c.code);
+  frame.u32(c.signal);
+  frame.u64(c.started);
+  frame.u64(c.finished);
+  frame.u32(c.flags);
+}
+
 }  // namespace
 
 void on_output(int index, int stream) {
@@ -245,13 +256,7 @@ void forget(int index) {
 void send_container(int connection, uint16_t type, int index) {
   const Container& c = containers[index];
   Frame frame(type, 0);
-  frame.str(c.id);
-  frame.u32(c.state);
-  frame.u32(c.code);
-  frame.u32(c.signal);
-  frame.u64(c.started);
-  frame.u64(c.finished);
-  frame.u32(c.flags);
+  describe(frame, c);
   if (connection < 0) return send_to_all(frame.bytes, frame.size);
   send_to(connection, frame.bytes, frame.size, &c.pidfd, c.pidfd >= 0 ? 1 : 0);
 }
@@ -267,13 +272,7 @@ void write_state(int index) {
   int fd = openat(kStateFd, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
   if (fd < 0) return;
   Frame frame(kFrameContainer, 0);
-  frame.str(c.id);
-  frame.u32(c.state);
-  frame.u32(c.code);
-  frame.u32(c.signal);
-  frame.u64(c.started);
-  frame.u64(c.finished);
-  frame.u32(c.flags);
+  describe(frame, c);
   write(fd, frame.bytes, frame.size);
   close(fd);
   call(__NR_renameat2, kStateFd, fresh, kStateFd, name, 0);
