@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -23,6 +22,7 @@
 #include "brume/linux/cgroup.h"
 #include "brume/linux/fd.h"
 #include "brume/linux/mount.h"
+#include "brume/linux/process.h"
 #include "brume/runtime/overlay.h"
 #include "cmd/commands.h"
 
@@ -48,14 +48,11 @@ Finding of_errno(bool ok, std::string_view without) {
   return {ok, ok ? "" : std::string(std::strerror(errno)) + ": " + std::string(without)};
 }
 
-// Runs `probe` in a child, so that namespaces and mounts it makes vanish with it. The child's exit status is an errno.
+// `probe` gives an errno.
 Finding in_child(int (*probe)(), std::string_view without) {
-  const pid_t child = ::fork();
-  if (child < 0) return of_errno(false, without);
-  if (child == 0) ::_exit(probe() & 0xff);
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  errno = WIFEXITED(status) ? WEXITSTATUS(status) : EFAULT;
+  const auto told = linux_os::run_in_child(probe);
+  if (!told) return {false, told.error().message + ": " + std::string(without)};
+  errno = *told;
   return of_errno(errno == 0, without);
 }
 

@@ -160,6 +160,18 @@ Result<Child> clone_process(const CloneOptions& options) {
   return child;
 }
 
+Result<int> run_in_child(int (*probe)()) {
+  const pid_t child = ::fork();
+  if (child < 0) return fail_errno(errno, "fork");
+  if (child == 0) ::_exit(probe() & 0xff);
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return fail_errno(errno, "waitpid");  // ECHILD: someone made us ignore SIGCHLD
+  }
+  if (!WIFEXITED(status)) return fail(Code::kIo, "the probe was killed");
+  return WEXITSTATUS(status);
+}
+
 Result<Fd> sealed_memfd(const char* name, std::string_view bytes, bool executable) {
   unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
   Fd fd(::memfd_create(name, flags | (executable ? MFD_EXEC : 0)));

@@ -1,9 +1,9 @@
 #include <sched.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include <array>
 
+#include "brume/linux/process.h"
 #include "brume/runtime/overlay.h"
 #include "overlay_calls.h"
 #include "shim/overlay.h"
@@ -24,7 +24,7 @@ struct Layers {
   }
 };
 
-// In a child: whatever it mounts vanishes with it.
+// For run_in_child().
 int mount_one() {
   if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return errno;
   if (::mount("tmpfs", "/tmp", "tmpfs", 0, nullptr) != 0) return errno;
@@ -44,14 +44,7 @@ int mount_one() {
 }  // namespace
 
 Result<OverlayWay> probe_overlay() {
-  const pid_t child = ::fork();
-  if (child < 0) return fail_errno(errno, "fork");
-  if (child == 0) ::_exit(mount_one() & 0xff);
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (!WIFEXITED(status)) return fail(Code::kIo, "the probe was killed");
-  const int told = WEXITSTATUS(status);
+  BRUME_TRY(const int told, linux_os::run_in_child(mount_one));
   if (told == kByAppending) return OverlayWay::kAppended;
   if (told == kByJoining) return OverlayWay::kJoined;
   return fail_errno(told, "mount an overlay");

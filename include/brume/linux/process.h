@@ -36,6 +36,11 @@ struct Child {
 /// clone3(2) as a fork: returns twice. In a process with threads the child may call async-signal-safe functions only.
 Result<Child> clone_process(const CloneOptions& options);
 
+/// What `probe` returns, up to 255, run in a forked child: namespaces and mounts that it makes vanish with it. kIo when
+/// the child was killed, and the error of waitpid(2), which does not work while SIGCHLD is ignored. Blocks; for a
+/// process with one thread.
+Result<int> run_in_child(int (*probe)());
+
 /// Sealed memfd (write, grow, shrink, seal) holding `bytes`: a program or a message nobody can change any more.
 Result<Fd> sealed_memfd(const char* name, std::string_view bytes, bool executable);
 

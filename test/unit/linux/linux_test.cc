@@ -51,6 +51,15 @@ TEST_CASE("files are replaced whole and trees are removed without following link
   CHECK(*read_file(dir.path + "/f") == "two");
 }
 
+TEST_CASE("a probe in a child tells by its exit status, or that it cannot") {
+  CHECK(run_in_child([] { return 0; }) == 0);
+  CHECK(run_in_child([] { return EPERM; }) == EPERM);
+  CHECK_FALSE(run_in_child([]() -> int { std::abort(); }));
+  const auto before = ::signal(SIGCHLD, SIG_IGN);
+  CHECK_FALSE(run_in_child([] { return 0; }));
+  ::signal(SIGCHLD, before);
+}
+
 TEST_CASE("a pidfd names one process", "[linux]") {
   auto child = clone_process({});
   REQUIRE(child.has_value());
