@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests: scripts/test.sh [check|unit|e2e|vm|asan]... [NAME]
+# Runs the tests: scripts/test.sh [check|unit|e2e|vm|asan|asan-e2e]... [NAME]
 #
 # Without arguments: check, unit, e2e and vm, which is what CI runs. Needs root: tests make network namespaces and pods.
 #   check      the include table, and that the binary is static, stripped and small, and that no file compiles too long
@@ -9,6 +9,7 @@
 #   vm         limits of memory, cpu and devices in an emulated machine that enforces them (amd64 only; downloads Debian's cloud
 #              kernel into /var/cache/brume-vm once; about a minute)
 #   asan NAME  the unit tests under AddressSanitizer and UBSan (builds build-asan/ first)
+#   asan-e2e NAME  the end-to-end tests with a server under both, without cluster DNS
 . "$(dirname "$0")/lib/common.sh"
 help_if_asked "$0" "${1:-}"
 [ "$(id -u)" = 0 ] || die "run this as root: sudo scripts/test.sh"
@@ -17,7 +18,7 @@ cd "$root"
 stages=() name=
 for argument in "$@"; do
   case $argument in
-  check | unit | e2e | vm | asan) stages+=("$argument") ;;
+  check | unit | e2e | vm | asan | asan-e2e) stages+=("$argument") ;;
   -*) die "unknown argument $argument; see --help" ;;
   *) name=$argument ;;
   esac
@@ -89,6 +90,7 @@ for stage in "${stages[@]}"; do
   e2e) "$root/scripts/build.sh" && run_e2e ;;
   vm) "$root/scripts/build.sh" && run_vm ;;
   asan) "$root/scripts/build.sh" --asan && run_meson_tests build-asan ;;
+  asan-e2e) "$root/scripts/build.sh" --asan && BRUME=$root/build-asan/brume run_e2e ;;
   esac
 done
 echo "$passed passed, $failed failed"

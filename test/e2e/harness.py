@@ -17,6 +17,10 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BRUME = pathlib.Path(os.environ.get('BRUME', ROOT / 'build/brume'))
+with BRUME.open('rb') as binary:
+    IS_STATIC = b'ld-linux' not in binary.read(4096)
+# The cluster's DNS is a pod whose image is the server's binary and nothing else; a sanitized one needs its libraries.
+needs_dns = unittest.skipUnless(IS_STATIC, 'the server is not a static binary, so the cluster has no DNS')
 
 
 class CommandFailed(Exception):
@@ -134,8 +138,16 @@ class Node:
             registry.kill()
             registry.wait()
         subprocess.run(['ip', 'netns', 'delete', self.name], check=False)
-        if os.environ.get('BRUME_E2E_KEEP') is None:
+        found = self.sanitizer_findings()
+        if os.environ.get('BRUME_E2E_KEEP') is None and not found:
             shutil.rmtree(self.dir, ignore_errors=True)
+        if found:
+            raise AssertionError('a sanitizer found something; log: ' + str(self.log) + '\n' + '\n'.join(found))
+
+    def sanitizer_findings(self):
+        """The first line of each finding; a sanitized server (BRUME) writes them to its log."""
+        lines = self.log.read_text(errors='replace').splitlines() if self.log.exists() else []
+        return [line for line in lines if re.search(r': runtime error: |ERROR: \w+Sanitizer', line)]
 
     def cleanup(self, check=False):
         return self.run(BRUME, 'cleanup', '--data-dir', self.dir / 'data', '--state-dir', self.dir / 'run', '--log-dir',

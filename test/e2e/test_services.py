@@ -3,7 +3,7 @@ import collections
 import re
 import unittest
 
-from harness import NodeTest, deployment, pod, service, wait_for
+from harness import NodeTest, deployment, needs_dns, pod, service, wait_for
 
 WEB = 'mkdir -p /www/cgi-bin; printf "#!/bin/sh\\necho; hostname\\n" > /www/cgi-bin/who; chmod +x /www/cgi-bin/who; ' \
       'echo page > /www/index.html; exec httpd -f -p 8080 -h /www'
@@ -90,6 +90,7 @@ class Services(NodeTest):
         self.fetch(address)
         self.assertEqual(1, len(set(self.sh('client', f'for i in $(seq 20); do wget -qO- http://{address}/cgi-bin/who; done').split())))
 
+    @needs_dns
     def test_udp(self):
         # busybox has no UDP server, but the cluster's DNS is one.
         self.apply(pod('client', 'sleep 100000'))
@@ -151,6 +152,7 @@ class Services(NodeTest):
         self.wait(lambda: not self.peek('endpoints', 'web').get('subsets'), 10)
 
 
+@needs_dns
 class Dns(NodeTest):
     def lookup(self, what, kind=None, seconds=10, expect=None):
         """nslookup's answer in the client pod; waits until it has `expect` if given."""
