@@ -141,7 +141,10 @@ class WatchTap:
                 break
             except ssl.SSLWantReadError:
                 self.socket.sendall(outgoing.read())
-                self.incoming.write(self.socket.recv(65536))
+                data = self.socket.recv(65536)
+                if not data:
+                    raise ConnectionError('the server ended the connection in its handshake')
+                self.incoming.write(data)
         token = f'Authorization: Bearer {cluster.token}\r\n' if cluster.token else ''
         self.tls.write(f'GET {path} HTTP/1.1\r\nHost: {cluster.host}\r\nAccept: application/json\r\n{token}\r\n'.encode())
         self.socket.sendall(outgoing.read())
@@ -418,8 +421,8 @@ class Bench:
             writer = multiprocessing.get_context('fork').Process(target=write, args=(there,))
             writer.start()
             there.close()
-            quiet = 0
-            while writer.is_alive() or quiet < 10:
+            quiet, deadline = 0, time.monotonic() + 120
+            while (writer.is_alive() or quiet < 10) and time.monotonic() < deadline:
                 ready = poll.poll(0.1)
                 quiet = 0 if ready else quiet + 1
                 for fd, _ in ready:
@@ -427,6 +430,9 @@ class Bench:
                     reads[fd].append((time.monotonic(), data))
                     if not data:
                         poll.unregister(fd)
+        if not results.poll():
+            writer.kill()
+            raise TimeoutError('the writes were not answered in time')
         sent = results.recv()
         writer.join()
         name = re.compile(rb'"name":"w-(\d+)"')

@@ -52,11 +52,15 @@ class Exec(NodeTest):
 
     def test_nothing_before_the_client_reads(self):
         """client-go up to 1.33 drops what comes before it has made its streams, so the server first sees it read."""
+        before = time.monotonic()
         socket = self.open('v5.channel.k8s.io', 'echo hi; exit 3')
         opcode, payload = socket.receive()
         self.assertEqual(WebSocket.PING, opcode, payload)
-        with self.assertRaises(TimeoutError):
-            socket.receive(0.3)
+        try:
+            early = socket.receive(0.3)
+            self.assertGreaterEqual(time.monotonic() - before, 1, early)  # the server's patience ended: this machine is slow
+        except TimeoutError:
+            pass
         socket.send(WebSocket.PONG, payload)
         channels = self.read_to_end(socket)
         self.assertEqual(b'hi\n', channels[1])
