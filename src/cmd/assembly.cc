@@ -47,6 +47,8 @@ using apiserver::Leaf;
 
 /// How often certificates are looked at for renewal.
 constexpr auto kRenewInterval = std::chrono::hours(12);
+/// How often the node's firewall is looked at: Docker or ufw may load theirs while pods run.
+constexpr auto kFirewallInterval = std::chrono::seconds(10);
 
 /// A client of a part of this process: admission sees `name`, nothing is refused.
 std::unique_ptr<client::Client> client_of(apiserver::Registry& registry, std::string name, std::string group) {
@@ -86,6 +88,7 @@ struct Assembly::Parts {
   std::unique_ptr<runtime::Runtime> runtime;
   std::unique_ptr<network::PodLinks> links;
   std::unique_ptr<LinkedPodNetwork> pod_network;
+  std::unique_ptr<TaskGroup> node_tasks;
   std::unique_ptr<node::NodeAgent> agent;
 
   explicit Parts(ServerOptions o) : options(std::move(o)) {}
@@ -102,6 +105,7 @@ struct Assembly::Parts {
   Task<void> stop_node();
   Task<void> deploy_addons();
   Task<void> renew_certificates();
+  Task<void> watch_firewalls();
   Status write_kubeconfig() const;
   [[nodiscard]] http::TlsServerConfig serving_tls() const;
   [[nodiscard]] http::TlsClientConfig node_tls() const;
@@ -372,6 +376,8 @@ Task<Status> Assembly::Parts::start_node() {
   const auto links_options = pod_links_options(options);
   BRUME_CO_TRY(links, co_await run_blocking([&] { return network::PodLinks::start(links_options); }));
   pod_network = std::make_unique<LinkedPodNetwork>(*links);
+  node_tasks = std::make_unique<TaskGroup>(node.executor());
+  node_tasks->spawn("firewalls", watch_firewalls());
   BRUME_CO_TRY(runtime, runtime::Runtime::create({.state_dir = options.state_dir}, node.executor()));
   node_client = client_of(*registry, "system:node:" + options.node_name, "system:nodes");
   node::NodeOptions node_options;
@@ -401,7 +407,16 @@ Task<Status> Assembly::Parts::start_node() {
   co_return Status();
 }
 
+Task<void> Assembly::Parts::watch_firewalls() {
+  while (true) {
+    co_await clock.sleep(kFirewallInterval);
+    const auto passed = co_await run_blocking([this] { return links->pass_firewalls(); });
+    if (!passed) log::warn("a firewall of this node may drop what pods send", {{"error", passed.error().message}});
+  }
+}
+
 Task<void> Assembly::Parts::stop_node() {
+  if (node_tasks) co_await node_tasks->stop();
   if (agent) co_await agent->stop();
   if (runtime) co_await runtime->stop();
   if (images) co_await images->stop();

@@ -18,6 +18,7 @@ network::PodLinksOptions pod_links_options(const ServerOptions& options) {
   out.pod_cidr = {out.cluster_cidr.address, kNodePrefix};
   out.service_cidrs = {cidr(options.service_cidr)};
   out.bridge = kBridge;
+  out.api_port = options.https_listen_port;
   return out;
 }
 

@@ -68,6 +68,41 @@ std::string_view hook_type_name(Hook::Type type) {
   return "filter";
 }
 
+/// User data of a rule is type, length, value; a comment ends with a NUL (NFTNL_UDATA_RULE_COMMENT of libnftnl's
+/// udata.h).
+constexpr char kRuleComment = 0;
+
+/// The attributes of each answer to a request.
+Status each_answer(Socket& socket, Messages& request, const std::function<void(std::string_view)>& visit) {
+  return socket.query(request, [&](const netlink::Answer& answer) {
+    if (answer.body.size() >= sizeof(nfgenmsg)) visit(answer.body.substr(sizeof(nfgenmsg)));
+  });
+}
+
+std::string text_of(std::string_view attributes, std::uint16_t type) {
+  const auto value = netlink::find_attribute(attributes, type);
+  return std::string(value.substr(0, value.find('\0')));
+}
+
+template <typename T>
+T number_of(std::string_view attributes, std::uint16_t type) {
+  T value = 0;
+  for (const char octet : netlink::find_attribute(attributes, type)) {
+    value = static_cast<T>(value << 8 | static_cast<std::uint8_t>(octet));  // network order
+  }
+  return value;
+}
+
+std::string comment_of(std::string_view note) {
+  while (note.size() >= 2) {
+    const auto size = static_cast<std::uint8_t>(note[1]);
+    const auto value = note.substr(2, size);
+    if (note[0] == kRuleComment) return std::string(value.substr(0, value.find('\0')));
+    note.remove_prefix(std::min<std::size_t>(note.size(), 2U + size));
+  }
+  return {};
+}
+
 std::string in_quotes(std::string_view name) { return "\"" + std::string(name) + "\""; }
 
 }  // namespace
@@ -117,7 +152,7 @@ void Batch::add_chain(std::string_view chain, std::optional<Hook> hook) {
     w.be32(NFTA_HOOK_PRIORITY, static_cast<std::uint32_t>(hook->priority));
   });
   w.text(NFTA_CHAIN_TYPE, hook_type_name(hook->type));
-  w.be32(NFTA_CHAIN_POLICY, NF_ACCEPT);
+  w.be32(NFTA_CHAIN_POLICY, hook->drop ? NF_DROP : NF_ACCEPT);
 }
 
 void Batch::flush_chain(std::string_view chain) {
@@ -137,6 +172,23 @@ void Batch::add_rule(std::string_view chain, const Rule& rule) {
   w.text(NFTA_RULE_TABLE, table_);
   w.text(NFTA_RULE_CHAIN, chain);
   w.bytes(NFTA_RULE_EXPRESSIONS | NLA_F_NESTED, rule.bytes());
+}
+
+void Batch::insert_rule(std::string_view chain, const Rule& rule, std::string_view comment) {
+  AttributeWriter w = begin(NFT_MSG_NEWRULE, NLM_F_CREATE, "putting a rule before chain " + in_quotes(chain));
+  w.text(NFTA_RULE_TABLE, table_);
+  w.text(NFTA_RULE_CHAIN, chain);
+  w.bytes(NFTA_RULE_EXPRESSIONS | NLA_F_NESTED, rule.bytes());
+  std::string note{kRuleComment, static_cast<char>(comment.size() + 1)};
+  note.append(comment).push_back('\0');
+  w.bytes(NFTA_RULE_USERDATA, note);
+}
+
+void Batch::delete_rule(std::string_view chain, std::uint64_t handle) {
+  AttributeWriter w = begin(NFT_MSG_DELRULE, 0, "deleting a rule of chain " + in_quotes(chain));
+  w.text(NFTA_RULE_TABLE, table_);
+  w.text(NFTA_RULE_CHAIN, chain);
+  w.be64(NFTA_RULE_HANDLE, handle);
 }
 
 void Batch::add_set(const Set& set) {
@@ -194,6 +246,49 @@ Result<bool> table_exists(Socket& socket, Family family, std::string_view table)
   return found;
 }
 
+Result<std::vector<BaseChain>> base_chains(Socket& socket, Family family) {
+  Messages request;
+  request.begin(message_type(NFT_MSG_GETCHAIN), NLM_F_DUMP, "listing nf_tables chains").structure(header_of(family));
+  std::vector<BaseChain> out;
+  BRUME_CHECK(each_answer(socket, request, [&](std::string_view chain) {
+    const auto hook = netlink::find_attribute(chain, NFTA_CHAIN_HOOK);
+    if (hook.data() == nullptr) return;
+    BaseChain found{text_of(chain, NFTA_CHAIN_TABLE), text_of(chain, NFTA_CHAIN_NAME), {}};
+    const std::string type = text_of(chain, NFTA_CHAIN_TYPE);
+    found.hook.type = type == "nat" ? Hook::Type::kNat : type == "route" ? Hook::Type::kRoute : Hook::Type::kFilter;
+    found.hook.point = Hook::Point{static_cast<std::uint8_t>(number_of<std::uint32_t>(hook, NFTA_HOOK_HOOKNUM))};
+    found.hook.priority = static_cast<std::int32_t>(number_of<std::uint32_t>(hook, NFTA_HOOK_PRIORITY));
+    found.hook.drop = number_of<std::uint32_t>(chain, NFTA_CHAIN_POLICY) == NF_DROP &&
+                      netlink::find_attribute(chain, NFTA_CHAIN_POLICY).data() != nullptr;
+    out.push_back(std::move(found));
+  }));
+  return out;
+}
+
+Result<std::vector<ListedRule>> list_rules(Socket& socket, Family family, std::string_view table,
+                                           std::string_view chain) {
+  Messages request;
+  AttributeWriter w = request.begin(message_type(NFT_MSG_GETRULE), NLM_F_DUMP, "listing chain " + in_quotes(chain));
+  w.structure(header_of(family));
+  w.text(NFTA_RULE_TABLE, table);
+  w.text(NFTA_RULE_CHAIN, chain);
+  std::vector<ListedRule> out;
+  BRUME_CHECK(each_answer(socket, request, [&](std::string_view rule) {
+    out.push_back({number_of<std::uint64_t>(rule, NFTA_RULE_HANDLE),
+                   comment_of(netlink::find_attribute(rule, NFTA_RULE_USERDATA))});
+  }));
+  return out;
+}
+
+Result<std::uint32_t> generation(Socket& socket) {
+  Messages request;
+  request.begin(message_type(NFT_MSG_GETGEN), 0, "reading nf_tables' generation").structure(header_of(Family{0}));
+  std::uint32_t number = 0;
+  BRUME_CHECK(each_answer(socket, request,
+                          [&](std::string_view answer) { number = number_of<std::uint32_t>(answer, NFTA_GEN_ID); }));
+  return number;
+}
+
 Status each_element(Socket& socket, Family family, std::string_view table, std::string_view set,
                     const std::function<void(std::string_view, std::string_view)>& visit) {
   Messages request;
@@ -201,10 +296,8 @@ Status each_element(Socket& socket, Family family, std::string_view table, std::
   w.structure(header_of(family));
   w.text(NFTA_SET_ELEM_LIST_TABLE, table);
   w.text(NFTA_SET_ELEM_LIST_SET, set);
-  return socket.query(request, [&](const netlink::Answer& answer) {
-    if (answer.body.size() < sizeof(nfgenmsg)) return;
-    std::string_view elements =
-        netlink::find_attribute(answer.body.substr(sizeof(nfgenmsg)), NFTA_SET_ELEM_LIST_ELEMENTS);
+  return each_answer(socket, request, [&](std::string_view answer) {
+    std::string_view elements = netlink::find_attribute(answer, NFTA_SET_ELEM_LIST_ELEMENTS);
     netlink::each_attribute(elements, [&](std::uint16_t, std::string_view element) {
       std::string_view key = netlink::find_attribute(element, NFTA_SET_ELEM_KEY);
       std::string_view data = netlink::find_attribute(element, NFTA_SET_ELEM_DATA);

@@ -14,6 +14,7 @@
 #include "brume/base/log.h"
 #include "brume/linux/conntrack.h"
 #include "brume/linux/link.h"
+#include "node_firewalls.h"
 #include "pod_rules.h"
 #include "rule_table.h"
 
@@ -74,13 +75,18 @@ class KernelPodLinks final : public PodLinks {
         pool_(std::move(pool)),
         routes_(std::move(routes)),
         filter_(std::move(filter)),
-        rules_(traits_of(options_.pod_cidr).family, kPodTable) {}
+        rules_(traits_of(options_.pod_cidr).family, kPodTable),
+        firewalls_(traits_of(options_.pod_cidr).family, options_.bridge, options_.api_port) {}
 
   Status prepare();
   Result<std::vector<net::IpAddress>> attach(const std::string& uid, const std::string& netns_path,
                                              std::vector<PodHostPort> host_ports) override;
   Status detach(const std::string& uid) override;
   std::set<std::string> attached() const override;
+  Status pass_firewalls() override {
+    std::lock_guard lock(mutex_);
+    return firewalls_.pass(filter_);
+  }
   net::IpAddress gateway() const override { return pool_.gateway(); }
 
  private:
@@ -97,6 +103,7 @@ class KernelPodLinks final : public PodLinks {
   Socket routes_;
   Socket filter_;
   RuleTable rules_;
+  NodeFirewalls firewalls_;
   int bridge_index_ = 0;
 };
 
@@ -282,6 +289,9 @@ Result<std::unique_ptr<PodLinks>> PodLinks::start(PodLinksOptions options) {
   auto links =
       std::make_unique<KernelPodLinks>(std::move(options), std::move(pool), std::move(routes), std::move(filter));
   BRUME_CHECK(links->prepare());
+  if (auto passed = links->pass_firewalls(); !passed) {
+    log::warn("a firewall of this node may drop what pods send", {{"error", passed.error().message}});
+  }
   return links;
 }
 
@@ -304,6 +314,7 @@ Status PodLinks::cleanup(const PodLinksOptions& options) {
   BRUME_CHECK(routes.transact(unlink));
   RuleTable rules(traits_of(options.pod_cidr).family, kPodTable);
   BRUME_CHECK(rules.remove(filter));
+  BRUME_CHECK(NodeFirewalls::forget(filter, traits_of(options.pod_cidr).family));
   std::error_code ignored;
   std::filesystem::remove(options.state_dir + "/ips", ignored);
   std::filesystem::remove(options.state_dir, ignored);

@@ -90,6 +90,24 @@ class Services(NodeTest):
         self.fetch(address)
         self.assertEqual(1, len(set(self.sh('client', f'for i in $(seq 20); do wget -qO- http://{address}/cgi-bin/who; done').split())))
 
+    def test_a_firewall_that_drops_by_policy(self):
+        """Docker's and ufw's FORWARD chain, loaded while the node runs and loaded anew: pods go on reaching each other."""
+        self.serve(1)
+        self.apply(service('web', {'app': 'web'}, {'port': 80, 'targetPort': 8080}))
+        address = self.get('svc', 'web')['spec']['clusterIP']
+        self.addCleanup(self.node.run, 'nft', 'delete', 'table', 'ip', 'filter')
+        for _ in range(2):
+            self.node.run('nft', '-f', '-', input="""
+                table ip filter {}; delete table ip filter
+                table ip filter {
+                  chain FORWARD { type filter hook forward priority 0; policy drop; }
+                  chain INPUT { type filter hook input priority 0; policy drop; iifname lo accept; ct state established accept; }
+                }""")
+            self.fetch(address, 25)
+            kubernetes = 'echo | nc -w 2 10.43.0.1 443 && echo open'
+            self.assertIn('open', self.sh('client', kubernetes, check=False))
+        self.assertIn('comment "brume: pods"', self.node.run('nft', 'list', 'chain', 'ip', 'filter', 'FORWARD').stdout)
+
     @needs_dns
     def test_udp(self):
         # busybox has no UDP server, but the cluster's DNS is one.

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "brume/base/result.h"
 #include "brume/linux/netlink.h"
@@ -107,6 +108,7 @@ struct Hook {
   Type type = Type::kFilter;
   Point point = Point::kPrerouting;
   std::int32_t priority = 0;  ///< NF_IP_PRI_*: -300 raw, -100 dstnat, 0 filter, 100 srcnat
+  bool drop = false;          ///< the policy: what no rule decides is dropped
   bool operator==(const Hook&) const = default;
 };
 
@@ -128,6 +130,9 @@ class Batch {
   void flush_chain(std::string_view chain);   ///< deletes its rules
   void delete_chain(std::string_view chain);  ///< must be flushed and unreferenced
   void add_rule(std::string_view chain, const Rule& rule);
+  /// Before the rules that are there. nft(8) shows the comment (at most 127 bytes).
+  void insert_rule(std::string_view chain, const Rule& rule, std::string_view comment);
+  void delete_rule(std::string_view chain, std::uint64_t handle);
   void add_set(const Set& set);
   void delete_set(std::string_view name);
   void add_element(std::string_view set, std::string_view key, const ElementData& data);
@@ -149,6 +154,23 @@ class Batch {
 
 /// Whether the table exists.
 Result<bool> table_exists(netlink::Socket& socket, Family family, std::string_view table);
+
+/// A chain that hooks in, of whatever table.
+struct BaseChain {
+  std::string table;
+  std::string name;
+  Hook hook;
+};
+Result<std::vector<BaseChain>> base_chains(netlink::Socket& socket, Family family);
+/// A rule as far as others may know it.
+struct ListedRule {
+  std::uint64_t handle = 0;
+  std::string comment;
+};
+Result<std::vector<ListedRule>> list_rules(netlink::Socket& socket, Family family, std::string_view table,
+                                           std::string_view chain);
+/// A number that every transaction of the network namespace changes, whoever makes it.
+Result<std::uint32_t> generation(netlink::Socket& socket);
 /// Visits the elements of a set: key and, of a map, value.
 Status each_element(netlink::Socket& socket, Family family, std::string_view table, std::string_view set,
                     const std::function<void(std::string_view key, std::string_view value)>& visit);

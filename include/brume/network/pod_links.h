@@ -18,6 +18,7 @@ struct PodLinksOptions {
   net::Cidr cluster_cidr;                ///< all nodes' blocks; what leaves it is masqueraded
   std::vector<net::Cidr> service_cidrs;  ///< routed to the bridge, so that a service address never leaves the node
   std::string bridge = "brume0";
+  std::uint16_t api_port = 6443;  ///< of this node, where pods find the API server
   std::uint32_t mtu = 1500;
 };
 
@@ -44,6 +45,11 @@ class PodLinks {
                                                      std::vector<PodHostPort> host_ports) = 0;
   /// Takes link, address and host ports back. A uid that is not known is success.
   virtual Status detach(const std::string& uid) = 0;
+  /// Lets pods through the node's own firewall where that drops by policy, as Docker, ufw and many an
+  /// /etc/nftables.conf have it: in each chain that drops what is forwarded or comes in, rules at the head accept what
+  /// comes from or goes to the bridge, or comes from it to the API server. For now and then: a firewall may be loaded
+  /// at any time. Cheap while no rule of the node changes.
+  virtual Status pass_firewalls() = 0;
   /// The uids that hold an address, e.g. to detach those whose pods went away while brume was not running.
   [[nodiscard]] virtual std::set<std::string> attached() const = 0;
   [[nodiscard]] virtual net::IpAddress gateway() const = 0;

@@ -131,3 +131,44 @@ TEST_CASE("links: made, found, deleted; errors carry the name") {
     CHECK(socket->transact(remove).has_value());
   });
 }
+
+TEST_CASE("chains that hook in, rules with comments, and generations are read back") {
+  isolated([] {
+    auto socket = netlink::Socket::open(NETLINK_NETFILTER);
+    REQUIRE(socket.has_value());
+    const auto before = nft::generation(*socket);
+    REQUIRE(before.has_value());
+    nft::Batch batch(nft::Family::kInet, "t");
+    batch.add_table();
+    using nft::Hook;
+    batch.add_chain("plain");
+    batch.add_chain("strict", Hook{Hook::Type::kFilter, Hook::Point::kForward, -7, true});
+    batch.add_chain("lax", Hook{Hook::Type::kRoute, Hook::Point::kOutput, 3});
+    batch.add_rule("strict", nft::Rule().counter());
+    batch.insert_rule("strict", nft::Rule().counter().verdict({}), "said why");
+    REQUIRE(batch.commit(*socket).has_value());
+    CHECK(*nft::generation(*socket) != *before);
+    CHECK(*nft::generation(*socket) == *nft::generation(*socket));
+
+    CHECK(nft::base_chains(*socket, nft::Family::kIpv4)->empty());
+    const auto chains = nft::base_chains(*socket, nft::Family::kInet);
+    REQUIRE(chains.has_value());
+    REQUIRE(chains->size() == 2);
+    CHECK((*chains)[0].table == "t");
+    CHECK((*chains)[0].name == "strict");
+    CHECK((*chains)[0].hook == Hook{Hook::Type::kFilter, Hook::Point::kForward, -7, true});
+    CHECK((*chains)[1].hook == Hook{Hook::Type::kRoute, Hook::Point::kOutput, 3});
+
+    auto rules = nft::list_rules(*socket, nft::Family::kInet, "t", "strict");
+    REQUIRE(rules.has_value());
+    REQUIRE(rules->size() == 2);
+    CHECK((*rules)[0].comment == "said why");
+    CHECK((*rules)[1].comment.empty());
+    nft::Batch removal(nft::Family::kInet, "t");
+    removal.delete_rule("strict", (*rules)[0].handle);
+    REQUIRE(removal.commit(*socket).has_value());
+    rules = nft::list_rules(*socket, nft::Family::kInet, "t", "strict");
+    REQUIRE(rules->size() == 1);
+    CHECK((*rules)[0].comment.empty());
+  });
+}

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "brume/linux/link.h"
+#include "brume/linux/nft.h"
 #include "node_fixture.h"
 
 using namespace brume;
@@ -201,4 +202,57 @@ TEST_CASE("attach takes about a millisecond") {
     CHECK(each < std::chrono::milliseconds(20));  // generous: an unoptimised build on a busy machine
     if (getenv("BRUME_TIMES")) WARN("attach: " << each.count() << " us");
   });
+}
+
+namespace {
+
+/// A firewall as Docker, ufw or an administrator loads it: what no rule accepts is dropped.
+void load_firewall(nft::Family family, const std::string& table) {
+  auto socket = ok(netlink::Socket::open(NETLINK_NETFILTER));
+  nft::Batch batch(family, table);
+  using nft::Hook;
+  batch.add_table();
+  batch.delete_table();
+  batch.add_table();
+  batch.add_chain("FORWARD", Hook{Hook::Type::kFilter, Hook::Point::kForward, 0, true});
+  batch.add_chain("INPUT", Hook{Hook::Type::kFilter, Hook::Point::kInput, 0, true});
+  batch.add_rule("INPUT", nft::Rule().input_interface_is("lo").verdict({}));
+  ok(batch.commit(socket));
+}
+
+std::size_t rules_in(nft::Family family, const std::string& table, const std::string& chain) {
+  auto socket = ok(netlink::Socket::open(NETLINK_NETFILTER));
+  return ok(nft::list_rules(socket, family, table, chain)).size();
+}
+
+}  // namespace
+
+TEST_CASE("a firewall that drops by policy lets pods pass, whether it was there before or comes later") {
+  for (const nft::Family family : {nft::Family::kIpv4, nft::Family::kInet}) {
+    in_new_netns([&] {
+      load_firewall(family, "filter");
+      Node node;
+      Pod a(node, "a");
+      Pod b(node, "b");
+      Responder api(nullptr, "api", Protocol::kTcp, 6443);
+      Responder other(nullptr, "other", Protocol::kTcp, 7000);
+      CHECK(ask(&a.netns, Protocol::kTcp, b.address, 80) == "b " + a.address);
+      CHECK(ask(&a.netns, Protocol::kTcp, "10.42.0.1", 6443) == "api " + a.address);
+      CHECK(ask(&a.netns, Protocol::kTcp, "10.42.0.1", 7000, 300) !=
+            "other " + a.address);  // as the administrator had it
+
+      ok(node.links->pass_firewalls());
+      CHECK(rules_in(family, "filter", "FORWARD") == 2);
+      CHECK(rules_in(family, "filter", "INPUT") == 2);
+      load_firewall(family, "filter");  // reloaded: brume's rules are gone
+      CHECK(ask(&a.netns, Protocol::kTcp, b.address, 80, 300) != "b " + a.address);
+      ok(node.links->pass_firewalls());
+      CHECK(ask(&a.netns, Protocol::kTcp, b.address, 80) == "b " + a.address);
+
+      node.links.reset();
+      ok(network::PodLinks::cleanup(node.options));
+      CHECK(rules_in(family, "filter", "FORWARD") == 0);
+      CHECK(rules_in(family, "filter", "INPUT") == 1);
+    });
+  }
 }
