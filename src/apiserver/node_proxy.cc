@@ -24,8 +24,12 @@ constexpr std::array<std::string_view, 7> kUpgradeRequest = {"Connection",
                                                              "Sec-WebSocket-Protocol",
                                                              "X-Stream-Protocol-Version",
                                                              "Origin"};
-constexpr std::array<std::string_view, 5> kUpgradeAnswer = {"Connection", "Upgrade", "Sec-WebSocket-Accept",
-                                                            "Sec-WebSocket-Protocol", "X-Stream-Protocol-Version"};
+constexpr std::array<std::string_view, 6> kUpgradeAnswer = {"Connection",
+                                                            "Upgrade",
+                                                            "Sec-WebSocket-Accept",
+                                                            "Sec-WebSocket-Extensions",
+                                                            "Sec-WebSocket-Protocol",
+                                                            "X-Stream-Protocol-Version"};
 
 std::string join_names(const Json& pod) {
   std::string names;
@@ -129,23 +133,26 @@ Result<std::string> Impl::node_url(const Json& pod) const {
   return "https://" + address + ":" + std::to_string(port);
 }
 
+Task<Status> Impl::admit_connect(Call& call) const {
+  if (admission == nullptr) co_return Status();
+  Json connect_options = Json::object();
+  const AdmissionRequest gate{.operation = AdmissionRequest::Operation::kConnect,
+                              .resource = call.resource,
+                              .subresource = call.info.subresource,
+                              .ns = call.info.ns,
+                              .name = call.info.name,
+                              .object = &connect_options,
+                              .user = &call.user,
+                              .warnings = &call.warnings};
+  co_return co_await admission->validate(gate);
+}
+
 Task<Result<Answer>> Impl::serve_node(Call& call) {
   const RequestInfo& info = call.info;
   BRUME_CO_TRY(const api::ObjectPtr object, registry.get(*call.resource, info.ns, info.name));
   Json pod = object->parse();
   if (info.subresource == "log") co_return co_await stream_logs(call, pod);
-  if (admission != nullptr) {
-    Json connect_options = Json::object();
-    const AdmissionRequest gate{.operation = AdmissionRequest::Operation::kConnect,
-                                .resource = call.resource,
-                                .subresource = info.subresource,
-                                .ns = info.ns,
-                                .name = info.name,
-                                .object = &connect_options,
-                                .user = &call.user,
-                                .warnings = &call.warnings};
-    BRUME_CO_CHECK(co_await admission->validate(gate));
-  }
+  BRUME_CO_CHECK(co_await admit_connect(call));
   const http::Query& query = call.request.query;
   std::string path = "/" + info.ns + "/" + info.name;
   http::Query parameters;
@@ -164,10 +171,10 @@ Task<Result<Answer>> Impl::serve_node(Call& call) {
     co_return fail(Code::kBadRequest, "pod " + info.name + " does not have a host assigned");
   }
   BRUME_CO_TRY(const std::string base, node_url(pod));
-  co_return co_await pass_upgrade(call, with_query(base + path, parameters));
+  co_return co_await upgrade_at_node(call, with_query(base + path, parameters));
 }
 
-Task<Result<Answer>> Impl::pass_upgrade(Call& call, std::string url) {
+Task<Result<Answer>> Impl::upgrade_at_node(Call& call, std::string url) {
   const http::Headers& asked = call.request.headers;
   if (!asked.has_token("Connection", "upgrade") || asked.get("Upgrade").empty()) {
     co_return fail(Code::kBadRequest, "Upgrade request required");
@@ -184,9 +191,13 @@ Task<Result<Answer>> Impl::pass_upgrade(Call& call, std::string url) {
     if (std::any_of(kUpgradeRequest.begin(), kUpgradeRequest.end(), known)) request.headers.add(name, value);
   }
   const auto node = node_client.load();
-  auto upgraded = co_await node->upgrade(std::move(request));
+  co_return co_await pass_upgrade(call, node, std::move(request));
+}
+
+Task<Result<Answer>> Impl::pass_upgrade(Call& call, std::shared_ptr<http::Client> client, http::ClientRequest request) {
+  auto upgraded = co_await client->upgrade(std::move(request));
   if (!upgraded) co_return fail(Code::kInternal, "error dialing backend: " + upgraded.error().message);
-  // Bytes flow between the two only after the node has agreed (CVE-2018-1002105).
+  // Bytes flow between the two only after the other side has agreed (CVE-2018-1002105).
   if (upgraded->head.status != 101 || !upgraded->stream) {
     co_return fail(node_error(upgraded->head.status, upgraded->head.body));
   }
@@ -195,12 +206,12 @@ Task<Result<Answer>> Impl::pass_upgrade(Call& call, std::string url) {
     const auto known = [&name](std::string_view allowed) { return iequals(allowed, name); };
     if (std::any_of(kUpgradeAnswer.begin(), kUpgradeAnswer.end(), known)) back.add(name, value);
   }
-  auto client = co_await call.exchange.upgrade(std::move(back));
-  if (!client) co_return Answer{};
+  auto stream = co_await call.exchange.upgrade(std::move(back));
+  if (!stream) co_return Answer{};
   record(call, 101, clock.steady());
-  metrics::Gauge& running = long_running.with({call.info.subresource, "pods"});
+  metrics::Gauge& running = long_running.with({call.info.subresource, call.info.resource});
   running.add(1);
-  const std::unique_ptr<http::Stream> from = std::move(*client);
+  const std::unique_ptr<http::Stream> from = std::move(*stream);
   co_await http::splice(*from, *upgraded->stream);
   running.add(-1);
   co_return Answer{};
@@ -229,15 +240,19 @@ Task<Result<Answer>> Impl::stream_logs(Call& call, const Json& pod) {
   BRUME_CO_TRY(const std::unique_ptr<http::BodyWriter> writer,
                co_await call.exchange.respond_stream(200, std::move(headers)));
   record(call, 200, clock.steady());
+  co_await copy_body(**source, *writer);
+  co_return Answer{};
+}
+
+Task<void> Impl::copy_body(http::ResponseStream& source, http::BodyWriter& writer) {
   std::string buffer(kCopyBuffer, '\0');
   for (;;) {
-    const auto count = co_await (*source)->read(buffer);
-    if (!count) co_return Answer{};  // cut: the client must see that the log is not whole
+    const auto count = co_await source.read(buffer);
+    if (!count) co_return;  // cut: the client must see that the answer is not whole
     if (*count == 0) break;
-    if (!co_await writer->write(std::string_view(buffer).substr(0, *count))) co_return Answer{};
+    if (!co_await writer.write(std::string_view(buffer).substr(0, *count))) co_return;
   }
-  (void)co_await writer->finish();
-  co_return Answer{};
+  (void)co_await writer.finish();
 }
 
 }  // namespace brume::apiserver

@@ -131,6 +131,8 @@ Task<Result<Answer>> Impl::serve_resource(Call& call) {
   if (!info.subresource.empty()) {
     const api::Subresource* sub = call.resource->subresource(info.subresource);
     if (sub == nullptr) co_return fail(Code::kNotFound, std::string(kNoSuchResource));
+    if (info.subresource == "proxy") co_return co_await serve_proxy(call);
+    if (!info.rest.empty()) co_return fail(Code::kNotFound, std::string(kNoSuchResource));
     if (connects(call)) co_return co_await serve_node(call);
     if (std::find(sub->verbs.begin(), sub->verbs.end(), info.verb) == sub->verbs.end()) co_return fail(not_allowed());
   } else if (!call.resource->has_verb(info.verb)) {

@@ -19,6 +19,8 @@ namespace {
 /// Answers below this are sent as they are (Kubernetes' threshold).
 constexpr std::size_t kGzipFrom = 128 * 1024;
 constexpr auto kDocumentIdle = std::chrono::seconds(60);
+/// How long a server behind a proxy may think before its answer begins.
+constexpr auto kProxiedAnswer = std::chrono::minutes(10);
 
 std::string escape_html(std::string_view text) {
   std::string out;
@@ -167,6 +169,8 @@ Result<std::unique_ptr<ApiServer>> ApiServer::create(Registry& registry, Authent
   http::TlsClientConfig tls = std::move(impl->options.node_tls);
   std::unique_ptr<ApiServer> server(new ApiServer(std::move(impl)));
   BRUME_CHECK(server->set_node_tls(std::move(tls)));
+  http::ClientOptions to_pods{.tls = {.insecure = true}, .response_timeout = kProxiedAnswer};
+  BRUME_TRY(server->impl_->proxy_client, http::Client::create(std::move(to_pods)));
   return server;
 }
 

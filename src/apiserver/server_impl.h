@@ -15,6 +15,8 @@
 #include "brume/base/metrics.h"
 #include "discovery.h"
 #include "encode.h"
+#include "proxy_links.h"
+#include "proxy_target.h"
 #include "request_info.h"
 
 namespace brume::apiserver {
@@ -71,8 +73,16 @@ struct ApiServer::Impl {
   [[nodiscard]] static bool connects(const Call& call);
   Task<Result<Answer>> serve_node(Call& call);
   Task<Result<Answer>> stream_logs(Call& call, const Json& pod);
-  Task<Result<Answer>> pass_upgrade(Call& call, std::string url);
+  Task<Result<Answer>> upgrade_at_node(Call& call, std::string url);
+  Task<Result<Answer>> pass_upgrade(Call& call, std::shared_ptr<http::Client> client, http::ClientRequest request);
+  Task<Status> admit_connect(Call& call) const;
+  static Task<void> copy_body(http::ResponseStream& source, http::BodyWriter& writer);
   [[nodiscard]] Result<std::string> node_url(const Json& pod) const;
+
+  // ---- proxy.cc --------------------------------------------------------------------------------------------------
+  Task<Result<Answer>> serve_proxy(Call& call);
+  Task<Result<Answer>> pass_answer(Call& call, http::ResponseStream& source, ProxyLinks links);
+  [[nodiscard]] Result<ProxyTarget> proxy_target(const Call& call) const;
 
   Registry& registry;
   Authenticator& authenticator;
@@ -82,6 +92,7 @@ struct ApiServer::Impl {
   Clock& clock;
   Discovery discovery;
   std::atomic<std::shared_ptr<http::Client>> node_client;  ///< replaced when its certificate is
+  std::shared_ptr<http::Client> proxy_client;              ///< to pods: nobody vouches for their certificates
   std::atomic<bool> ready = false;
 
   struct Document {

@@ -94,6 +94,11 @@ TEST_CASE("refusals") {
   CHECK(s.call("POST", kMaps, std::string(4U << 20, ' ')).response.status == 413);
   CHECK(s.call("POST", kMaps + "?dryRun=Some", "{}").response.status == 422);
   CHECK(s.call("PUT", "/api/v1/namespaces/default/pods/x/exec", "").response.status == 405);
+  CHECK(s.call("POST", "/api/v1/namespaces/default/pods", pod("x").dump()).response.status == 201);
+  CHECK(s.call("GET", "/api/v1/namespaces/default/pods/x/status").response.status == 200);
+  CHECK(s.call("GET", "/api/v1/namespaces/default/pods/x/status/more").response.status == 404);
+  CHECK(s.call("GET", "/api/v1/namespaces/default/pods/x/proxy/").response.status == 400);  // it has no address
+  CHECK(s.call("GET", "/api/v1/namespaces/default/services/x/proxy/").response.status == 404);
   s.gate.denied_verb = "list";
   auto refused = s.call("GET", "/api/v1/namespaces/default/pods");
   CHECK(refused.response.status == 403);
