@@ -67,6 +67,7 @@ Status replace_file(const std::string& path, std::string_view bytes, unsigned mo
   std::string temporary = path + "." + random_suffix(6);
   Status written = [&]() -> Status {
     BRUME_TRY(Fd fd, open_fd(temporary, O_WRONLY | O_CREAT | O_EXCL, mode));
+    if (::fchmod(fd.get(), mode) != 0) return fail_errno(errno, "chmod " + temporary);
     for (std::string_view rest = bytes; !rest.empty();) {
       ssize_t put = ::write(fd.get(), rest.data(), rest.size());
       if (put < 0 && errno == EINTR) continue;

@@ -344,7 +344,8 @@ class Life(NodeTest):
     def test_termination_message(self):
         self.apply(pod('file', 'printf "the reason" > /dev/termination-log; exit 1', restartPolicy='Never'),
                    pod('log', 'echo last words; exit 1', restartPolicy='Never', terminationMessagePolicy='FallbackToLogsOnError'),
-                   pod('path', 'printf elsewhere > /tmp/why', restartPolicy='Never', terminationMessagePath='/tmp/why'))
+                   pod('path', 'printf elsewhere > /tmp/why', restartPolicy='Never', terminationMessagePath='/tmp/why',
+                       securityContext={'runAsUser': 1000}))
         message = lambda name, phase: container_status(self.wait_phase(name, phase))['state']['terminated'].get('message')
         self.assertEqual('the reason', message('file', 'Failed'))
         self.assertEqual('last words\n', message('log', 'Failed'))

@@ -39,7 +39,8 @@ Result<Fd> open_fd(const std::string& path, int flags, unsigned mode = 0);
 Result<std::string> read_file(const std::string& path, std::size_t limit = 1U << 20);
 /// One write(2) of `text` to an existing file (cgroup and proc files need it in one piece).
 Status write_file(const std::string& path, std::string_view text);
-/// Writes beside `path` and renames over it, so that a reader sees the old bytes or the new ones.
+/// Writes beside `path` and renames over it, so that a reader sees the old bytes or the new ones. The file has `mode`
+/// whatever the umask is.
 Status replace_file(const std::string& path, std::string_view bytes, unsigned mode);
 /// mkdir -p.
 Status make_dirs(const std::string& path, unsigned mode);

@@ -40,6 +40,12 @@ TEST_CASE("files are replaced whole and trees are removed without following link
   CHECK(replace_file(dir.path + "/f", "one", 0600).has_value());
   CHECK(replace_file(dir.path + "/f", "two", 0600).has_value());
   CHECK(*read_file(dir.path + "/f") == "two");
+  const auto mask = ::umask(0027);
+  CHECK(replace_file(dir.path + "/open", "", 0666).has_value());
+  ::umask(mask);
+  struct stat status{};
+  CHECK(::stat((dir.path + "/open").c_str(), &status) == 0);
+  CHECK((status.st_mode & 07777) == 0666);
   CHECK(read_file(dir.path + "/f", 2).error().code == Code::kInvalid);
   CHECK(read_file(dir.path + "/none").error().code == Code::kNotFound);
   CHECK(make_dirs(dir.path + "/a/b/c", 0700).has_value());
