@@ -82,7 +82,6 @@ Result<Json> bound(const Json& pod, const Json& binding, WallTime now) {
     return refuse("pod " + name + " has non-empty .spec.schedulingGates");
   Json next = pod;
   next["spec"]["nodeName"] = at(binding, "target", "name");
-  next["metadata"]["generation"] = num(at(pod, "metadata"), "generation") + 1;
   for (const char* key : {"annotations", "labels"}) {
     for (const auto& [label, value] : at(wanted, key).items()) next["metadata"][key][label] = value;
   }

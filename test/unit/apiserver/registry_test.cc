@@ -294,6 +294,7 @@ TEST_CASE("binding and eviction") {
     REQUIRE(co_await f.registry->create(pods(), "default", pod("p", "", R"({"app":"x"})"), {}));
     const Json binding = json(R"({"metadata":{"name":"p"},"target":{"kind":"Node","name":"n1"}})");
     REQUIRE(co_await f.registry->create_subresource(pods(), "default", "p", "binding", binding, {}));
+    CHECK((*f.registry->get(pods(), "default", "p"))->generation() == 1);  // a node is no new spec
     Json bound = f.registry->get(pods(), "default", "p").value()->parse();
     CHECK(str(at(bound, "spec"), "nodeName") == "n1");
     CHECK(at(bound, "status", "conditions").at(0)["type"] == "PodScheduled");
