@@ -125,7 +125,7 @@ Status Impl::digest(const api::Resource& resource, Json& body, WriteContext& con
   const api::Type& type = *resource.type;
   if (context.validation != FieldValidation::kIgnore) {
     std::vector<std::string> faults = api::unknown_fields(type, body);
-    faults.insert(faults.begin(), context.duplicate_fields.begin(), context.duplicate_fields.end());
+    faults.insert(faults.end(), context.duplicate_fields.begin(), context.duplicate_fields.end());
     if (!faults.empty() && context.validation == FieldValidation::kStrict) {
       std::string why = "strict decoding error: ";
       for (std::size_t i = 0; i < faults.size(); ++i) why += (i ? ", " : "") + faults[i];
