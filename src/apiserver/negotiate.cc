@@ -35,7 +35,7 @@ std::vector<MediaRange> parse_accept(std::string_view header) {
   return ranges;
 }
 
-Result<Format> negotiate(std::string_view accept) {
+Result<Format> negotiate(std::string_view accept, bool shapes) {
   if (accept.empty() || accept == "application/json" || accept == "*/*") return Format{};
   for (const MediaRange& range : parse_accept(accept)) {
     Format format;
@@ -43,7 +43,7 @@ Result<Format> negotiate(std::string_view accept) {
     if (range.type != "application/json" && range.type != "*/*" && range.type != "application/*" && !format.yaml)
       continue;
     if (!range.as.empty()) {
-      if (range.group != "meta.k8s.io" || (range.version != "v1" && range.version != "v1beta1")) continue;
+      if (!shapes || range.group != "meta.k8s.io" || (range.version != "v1" && range.version != "v1beta1")) continue;
       format.meta_version = range.version;
       if (range.as == "Table") {
         format.shape = Shape::kTable;

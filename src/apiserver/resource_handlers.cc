@@ -69,7 +69,9 @@ Answer list_answer(const Encoding& how, ListPage page) {
 
 Result<Encoding> Impl::encoding(const Call& call) const {
   const http::Query& query = call.request.query;
-  BRUME_TRY(Format format, negotiate(call.request.headers.get("Accept")));
+  const bool computed =
+      call.info.verb == "create" && (!call.info.subresource.empty() || !registry.stores(*call.resource));
+  BRUME_TRY(Format format, negotiate(call.request.headers.get("Accept"), !computed));
   Encoding out{.resource = call.resource, .format = std::move(format), .now = clock.now()};
   if (!query.get("includeObject").empty()) out.include_object = query.get("includeObject");
   return out;

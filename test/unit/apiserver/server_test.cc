@@ -166,6 +166,14 @@ TEST_CASE("tables and metadata only") {
   CHECK(partial["items"][1]["metadata"]["name"] == "b");
 }
 
+TEST_CASE("what is not stored has no table") {
+  Served s;
+  const std::string reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+  const std::string table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+  CHECK(s.call("POST", reviews, "{}", {{"Accept", table}}).response.status == 406);
+  CHECK(s.call("POST", reviews, "{}", {{"Accept", table + ",application/json"}}).response.status != 406);
+}
+
 TEST_CASE("lists: whole, empty, pretty and packed") {
   Served s;
   CHECK(s.call("GET", kMaps).answer()["items"] == Json::array());
