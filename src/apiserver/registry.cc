@@ -16,6 +16,9 @@ namespace {
 /// Ring entries older than so many revisions go when the server has nothing else to do.
 constexpr store::Revision kTrimBehind = 4096;
 constexpr auto kMaintainEvery = std::chrono::seconds(60);
+/// After so many turns the next page of a list is not that of its first page's revision any more: five minutes, as long
+/// as Kubernetes keeps old revisions.
+constexpr std::size_t kPageTurns = 5;
 
 std::string key_of(const Stored& stored, std::string_view ns, std::string_view name) {
   std::string key = stored.prefix;
@@ -241,8 +244,14 @@ Task<void> Impl::drop_old_events() {
 }
 
 Task<void> Registry::maintain() {
+  std::deque<store::Revision> minutes;  // the newest revision of each turn
   while (!impl_->closed.load()) {
     co_await impl_->clock.sleep(kMaintainEvery);
+    minutes.push_back(impl_->newest.load());
+    if (minutes.size() > kPageTurns) {
+      impl_->oldest_page.store(minutes.front());
+      minutes.pop_front();
+    }
     co_await impl_->drop_old_events();
     const auto now = impl_->newest.load();
     for (const auto& stored : impl_->all_stored) stored->cache->trim(now - kTrimBehind);

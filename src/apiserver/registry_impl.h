@@ -85,6 +85,7 @@ struct Registry::Impl final : ObjectSource {
   Reviews* reviews = nullptr;
   ServiceAllocator services;
   std::atomic<store::Revision> newest = 0;
+  std::atomic<store::Revision> oldest_page = 0;  ///< continue tokens of older revisions have expired
   std::atomic<bool> closed = false;
   std::vector<std::unique_ptr<Stored>> all_stored;
   std::unordered_map<const api::Resource*, Stored*> by_resource;

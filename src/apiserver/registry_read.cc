@@ -20,12 +20,16 @@ constexpr auto kFreshnessPoll = std::chrono::milliseconds(20);
 
 constexpr std::string_view kContinueExpired =
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
-    "the "
-    "continue parameter.";
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
+    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+    "deleted between the time the first chunk was returned and now may show up in the list.";
 constexpr std::string_view kListExpired = "The resourceVersion for the provided list is too old.";
 
+/// In the place of a token's revision: whatever is there now.
+constexpr std::int64_t kPresent = -1;
+
 struct ContinueToken {
-  std::int64_t revision = 0;
+  std::int64_t revision = 0;  // 0: the present
   std::string start;
 };
 
@@ -36,10 +40,10 @@ std::string encode_token(std::int64_t revision, const std::string& start) {
 Result<ContinueToken> decode_token(std::string_view text) {
   const auto bytes = base64url_decode(text);
   const auto json = bytes ? parse_json(*bytes) : Result<Json>(fail(Code::kBadRequest, ""));
-  if (!json || str(*json, "v") != "meta.k8s.io/v1" || num(*json, "rv") <= 0 || str(*json, "start").empty()) {
-    return fail(Code::kBadRequest, "continue key is not valid");
-  }
-  return ContinueToken{num(*json, "rv"), std::string(str(*json, "start"))};
+  const bool known = json && str(*json, "v") == "meta.k8s.io/v1" && !str(*json, "start").empty();
+  const std::int64_t revision = known ? num(*json, "rv") : 0;
+  if (revision <= 0 && revision != kPresent) return fail(Code::kBadRequest, "continue key is not valid");
+  return ContinueToken{std::max<std::int64_t>(revision, 0), std::string(str(*json, "start"))};
 }
 
 Result<std::int64_t> parse_revision(std::string_view text) {
@@ -117,6 +121,11 @@ Task<Status> Impl::wait_for_revision(std::int64_t revision) {
   co_return Status{};
 }
 
+std::string resume_token(std::string_view continue_token) {
+  const auto token = decode_token(continue_token);
+  return token ? encode_token(kPresent, token->start) : std::string();
+}
+
 Task<Result<ListPage>> Registry::list(const api::Resource& resource, ListQuery query) {
   BRUME_CO_TRY(const Stored* stored, impl_->require(resource));
   BRUME_CO_CHECK(check_list(query));
@@ -130,6 +139,9 @@ Task<Result<ListPage>> Registry::list(const api::Resource& resource, ListQuery q
     }
     BRUME_CO_TRY(from, decode_token(query.continue_token));
     exact = from.revision;
+    if (exact != 0 && exact < impl_->oldest_page.load()) {
+      co_return fail(Code::kExpired, std::string(kContinueExpired));
+    }
   } else if (revision != 0 &&
              (query.resource_version_match == "Exact" || (query.limit > 0 && query.resource_version_match.empty()))) {
     exact = revision;

@@ -65,6 +65,16 @@ Answer list_answer(const Encoding& how, ListPage page) {
   return answer;
 }
 
+// The failure, with a token for the rest of the list all the same.
+Answer expired_page(const Call& call, const Error& error, std::string_view token) {
+  http::Response answer = make_failure(call, error);
+  if (auto status = parse_json(answer.body)) {
+    (*status)["metadata"]["continue"] = resume_token(token);
+    answer.body = dump_json(*status);
+  }
+  return answer;
+}
+
 }  // namespace
 
 Result<Encoding> Impl::encoding(const Call& call) const {
@@ -167,7 +177,9 @@ Task<Result<Answer>> Impl::list(Call& call) {
   if (!registry.stores(*call.resource)) {  // componentstatuses: there are no components
     co_return list_answer(how, {});
   }
+  const std::string token = query.continue_token;
   auto page = co_await registry.list(*call.resource, std::move(query));
+  if (!page && page.error().code == Code::kExpired && !token.empty()) co_return expired_page(call, page.error(), token);
   if (!page) co_return fail(std::move(page).error());
   co_return list_answer(how, std::move(*page));
 }

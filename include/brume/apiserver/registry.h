@@ -58,6 +58,10 @@ struct ListQuery {
   std::string resource_version_match = {};  ///< "", Exact or NotOlderThan
 };
 
+/// A continue token that goes on where `continue_token` does, but with the objects as they are now: for clients whose
+/// token has expired. "" for what is no token.
+[[nodiscard]] std::string resume_token(std::string_view continue_token);
+
 struct ListPage {
   std::vector<api::ObjectPtr> items;
   std::int64_t resource_version = 0;

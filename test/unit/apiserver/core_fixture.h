@@ -21,10 +21,11 @@ namespace brume::apiserver::core_test {
 /// Runs `body` on a loop of its own with a registry over `store`; rethrows what a REQUIRE threw there.
 class Fixture {
  public:
-  explicit Fixture(RegistryOptions options = {}) : loop("test"), store(store::open_memory()) {
+  explicit Fixture(RegistryOptions options = {}, Clock& clock = system_clock())
+      : loop("test"), store(store::open_memory()) {
     loop.start();
-    run([this, options]() -> Task<void> {
-      auto opened = co_await Registry::open(*store, options, system_clock());
+    run([this, options, &clock]() -> Task<void> {
+      auto opened = co_await Registry::open(*store, options, clock);
       if (opened) registry = std::move(*opened);
     });
     REQUIRE(registry != nullptr);

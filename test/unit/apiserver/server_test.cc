@@ -1,6 +1,7 @@
 #include <zlib.h>
 
 #include "core_fixture.h"
+#include "support/fake_clock.h"
 
 using namespace brume;
 using namespace brume::apiserver;
@@ -9,7 +10,7 @@ using namespace brume::apiserver::core_test;
 namespace {
 
 struct Served : Fixture {
-  Served() {
+  explicit Served(Clock& clock = system_clock()) : Fixture({}, clock) {
     ApiServerOptions options;
     options.bookmark_interval = std::chrono::seconds(1);
     auto made = ApiServer::create(*registry, gate, gate, nullptr, options);
@@ -172,6 +173,36 @@ TEST_CASE("what is not stored has no table") {
   const std::string table = "application/json;as=Table;v=v1;g=meta.k8s.io";
   CHECK(s.call("POST", reviews, "{}", {{"Accept", table}}).response.status == 406);
   CHECK(s.call("POST", reviews, "{}", {{"Accept", table + ",application/json"}}).response.status != 406);
+}
+
+TEST_CASE("a page that comes too late tells how to go on") {
+  test::FakeClock clock;
+  Served s(clock);
+  for (const char* name : {"a", "b", "c"}) (void)s.call("POST", kMaps, config_map(name).dump());
+  const auto page = [&](const std::string& from) { return s.call("GET", kMaps + "?limit=1&continue=" + from); };
+  const auto token = [](FakeExchange& exchange) {
+    return std::string(str(at(exchange.answer(), "metadata"), "continue"));
+  };
+  auto first = page("");
+  s.run([&]() -> Task<void> {
+    TaskGroup tasks(co_await boost::asio::this_coro::executor);
+    tasks.spawn("maintain", s.registry->maintain());
+    Json later = config_map("d");
+    REQUIRE(co_await s.registry->create(config_maps(), "default", later, {}));
+    for (int minute = 0; minute < 6; ++minute) {
+      REQUIRE(co_await test::eventually([&] { return clock.sleepers() == 1; }));
+      clock.advance(std::chrono::minutes(1));
+    }
+    REQUIRE(co_await test::eventually([&] { return clock.sleepers() == 1; }));
+    co_await tasks.stop();
+  });
+  auto expired = page(token(first));
+  CHECK(expired.response.status == 410);
+  CHECK(expired.answer()["reason"] == "Expired");
+  auto resumed = page(token(expired));
+  CHECK(resumed.answer()["items"][0]["metadata"]["name"] == "b");
+  CHECK(resumed.answer()["metadata"]["remainingItemCount"] == 2);
+  CHECK(page(token(resumed)).response.status == 200);
 }
 
 TEST_CASE("lists: whole, empty, pretty and packed") {
