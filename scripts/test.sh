@@ -90,7 +90,7 @@ for stage in "${stages[@]}"; do
   e2e) "$root/scripts/build.sh" && run_e2e ;;
   vm) "$root/scripts/build.sh" && run_vm ;;
   asan) "$root/scripts/build.sh" --asan && run_meson_tests build-asan ;;
-  asan-e2e) "$root/scripts/build.sh" --asan && BRUME=$root/build-asan/brume run_e2e ;;
+  asan-e2e) "$root/scripts/build.sh" --asan && BRUME=$root/build-asan/src/cmd/brume run_e2e ;;
   esac
 done
 echo "$passed passed, $failed failed"
