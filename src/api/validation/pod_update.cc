@@ -3,6 +3,7 @@
 #include <set>
 
 #include "api/validation/pod.h"
+#include "brume/api/pod_qos.h"
 #include "brume/base/strings.h"
 
 namespace brume::api::validation {
@@ -366,6 +367,9 @@ void update_pod_resize(Errors& errors, const Json& pod, const Json& old) {
   };
   if (!same(without_amounts(pod), without_amounts(old))) {
     errors.forbidden(kSpec, "only cpu and memory resources are mutable");
+  }
+  if (pod_qos_class(at(pod, "spec")) != pod_qos_class(at(old, "spec"))) {
+    errors.invalid(kSpec, str(at(pod, "status"), "qosClass"), "Pod QOS Class may not change as a result of resizing");
   }
 }
 

@@ -1,6 +1,6 @@
 #include "pod/pod.h"
 
-#include "brume/api/quantity.h"
+#include "brume/api/pod_qos.h"
 #include "brume/base/json.h"
 
 namespace brume::node {
@@ -22,30 +22,7 @@ const Json* find_container(const Json& pod, std::string_view name) {
   return nullptr;
 }
 
-std::string qos_class(const Json& pod) {
-  bool any = false;
-  bool guaranteed = true;
-  const auto consider = [&](const Json& resources) {
-    const Json& requests = at(resources, "requests");
-    const Json& limits = at(resources, "limits");
-    for (const char* name : {"cpu", "memory"}) {
-      const api::Quantity limit = api::quantity_or_zero(str(limits, name));
-      // A limit without a request is a request of the same size.
-      const api::Quantity request = at(requests, name).is_null() ? limit : api::quantity_or_zero(str(requests, name));
-      if (!limit.is_zero() || !request.is_zero()) any = true;
-      if (limit.is_zero() || request != limit) guaranteed = false;
-    }
-  };
-  const Json& pod_resources = at(pod, "spec", "resources");
-  if (pod_resources.is_object() && !pod_resources.empty()) {
-    consider(pod_resources);
-  } else {
-    for (const ContainerEntry& entry : containers_of(pod)) {
-      if (entry.kind != ContainerKind::kEphemeral) consider(at(*entry.spec, "resources"));
-    }
-  }
-  return !any ? "BestEffort" : guaranteed ? "Guaranteed" : "Burstable";
-}
+std::string qos_class(const Json& pod) { return std::string(api::pod_qos_class(at(pod, "spec"))); }
 
 std::string pod_text(const Json& pod) {
   const Json& meta = at(pod, "metadata");

@@ -26,7 +26,7 @@ struct ContainerEntry {
 /// Null when the pod has no such container.
 [[nodiscard]] const Json* find_container(const Json& pod, std::string_view name);
 
-/// Guaranteed, Burstable or BestEffort, from cpu and memory requests and limits of init and app containers.
+/// Guaranteed, Burstable or BestEffort: api::pod_qos_class() of its spec.
 [[nodiscard]] std::string qos_class(const Json& pod);
 /// name_namespace(uid), as the kubelet names pods in messages.
 [[nodiscard]] std::string pod_text(const Json& pod);

@@ -317,6 +317,19 @@ TEST_CASE("a pod keeps its spec") {
     CHECK(lines(validate_update(pods, old, debug, "ephemeralcontainers")) ==
           Lines{"spec.ephemeralContainers: Forbidden: existing ephemeral containers \"e\" may not be removed\n"});
   }
+  SECTION("a resize changes amounts, and not the quality of service") {
+    const auto sized = [&](const std::string& resources) {
+      return made(pods, kRunning,
+                  R"({"spec":{"containers":[{"name":"c","image":"i","resources":)" + resources + "}]}}");
+    };
+    const Json small = sized(R"({"requests":{"cpu":"100m"}})");
+    CHECK(lines(validate_update(pods, sized(R"({"requests":{"cpu":"200m"}})"), small, "resize")) == Lines());
+    const auto refused = lines(
+        validate_update(pods, sized(R"({"requests":{"cpu":"1","memory":"1Gi"},"limits":{"cpu":"1","memory":"1Gi"}})"),
+                        small, "resize"));
+    REQUIRE(refused.size() == 1);
+    CHECK(refused[0].find("Pod QOS Class may not change as a result of resizing") != std::string::npos);
+  }
   SECTION("an ended container of a pod that never restarts stays ended") {
     Json before = made(pods, kRunning, R"({"spec":{"restartPolicy":"Never"},"status":{"containerStatuses":[{"name":"c",
       "state":{"terminated":{"exitCode":1}}}]}})");
