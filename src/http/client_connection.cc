@@ -26,6 +26,17 @@ std::string request_head(const ClientRequest& request, const Url& url) {
   return out += "\r\n";
 }
 
+/// Servers may end a head's lines with LF alone (RFC 9112 section 2.2), as CGI scripts do; the parser wants CR too.
+/// `in` begins with the head or a line of it.
+void complete_line_ends(std::string& in) {
+  std::size_t line = 0;
+  for (auto end = in.find('\n'); end != std::string::npos; end = in.find('\n', line)) {
+    if (end == line || in[end - 1] != '\r') in.insert(end++, 1, '\r');
+    if (end == line + 1) return;  // the empty line: a body follows
+    line = end + 1;
+  }
+}
+
 Http1Parser answer_parser() { return {Http1Parser::Kind::kResponse, kMaxHead}; }
 
 }  // namespace
@@ -83,6 +94,7 @@ Task<Status> ClientConnection::read_head(bool& touched) {
     while (!parser_.head_done()) {
       if (!in_.empty()) {
         touched = true;
+        complete_line_ends(in_);
         auto used = parser_.feed(in_, none);
         if (!used) co_return fail(Code::kCorrupt, "the server's answer is malformed: " + used.error().message);
         in_.erase(0, *used);

@@ -187,33 +187,35 @@ TEST_CASE("failures say what failed") {
   });
 }
 
-TEST_CASE("requests over a unix socket") {
-  const std::string path = "/tmp/brume-http-test." + std::to_string(::getpid());
-  ::unlink(path.c_str());
-  const int listener = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof address.sun_path - 1);
-  REQUIRE(::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-  REQUIRE(::listen(listener, 1) == 0);
-  std::string got;
-  std::thread peer([&] {
-    const int fd = ::accept(listener, nullptr, nullptr);
-    std::array<char, 1000> buffer{};
-    const auto n = ::recv(fd, buffer.data(), buffer.size(), 0);
-    got.assign(buffer.data(), static_cast<std::size_t>(n));
-    const std::string answer = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nuntil the end";
-    (void)!::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL);
-    ::close(fd);
-  });
-  on_test_loop([&]() -> Task<void> {
-    auto client = std::move(*Client::create({}));
-    auto answer = co_await client->fetch(request_to("unix://" + path + "|/v1?x"));
-    REQUIRE(answer);
-    CHECK(answer->body == "until the end");
-  });
-  peer.join();
-  ::close(listener);
-  ::unlink(path.c_str());
-  CHECK(got.starts_with("GET /v1?x HTTP/1.1\r\nHost: localhost\r\n"));
+TEST_CASE("requests over a unix socket; answers whose lines end with LF alone") {
+  for (const std::string answer : {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nuntil\nthe end",
+                                   "HTTP/1.1 100 Continue\n\nHTTP/1.0 200 OK\r\nA: b\n\nuntil\nthe end"}) {
+    const std::string path = "/tmp/brume-http-test." + std::to_string(::getpid());
+    ::unlink(path.c_str());
+    const int listener = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    REQUIRE(::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    REQUIRE(::listen(listener, 1) == 0);
+    std::string got;
+    std::thread peer([&] {
+      const int fd = ::accept(listener, nullptr, nullptr);
+      std::array<char, 1000> buffer{};
+      const auto n = ::recv(fd, buffer.data(), buffer.size(), 0);
+      got.assign(buffer.data(), static_cast<std::size_t>(n));
+      (void)!::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL);
+      ::close(fd);
+    });
+    on_test_loop([&]() -> Task<void> {
+      auto client = std::move(*Client::create({}));
+      auto got_back = co_await client->fetch(request_to("unix://" + path + "|/v1?x"));
+      REQUIRE(got_back);
+      CHECK(got_back->body == "until\nthe end");
+    });
+    peer.join();
+    ::close(listener);
+    ::unlink(path.c_str());
+    CHECK(got.starts_with("GET /v1?x HTTP/1.1\r\nHost: localhost\r\n"));
+  }
 }
