@@ -143,6 +143,8 @@ Status KernelPodLinks::prepare() {
     // past the rules. A link redirects if either its own switch or "all" is on: other links keep their own.
     BRUME_CHECK(write_sysctl("ipv4/conf/" + options_.bridge + "/send_redirects", "0"));
     BRUME_CHECK(write_sysctl("ipv4/conf/all/send_redirects", "0"));
+    // Host ports on 127.0.0.1. What comes for loopback from outside is dropped before (CVE-2020-8558).
+    BRUME_CHECK(write_sysctl("ipv4/conf/" + options_.bridge + "/route_localnet", "1"));
   }
   std::map<std::string, Fragment> fragments;
   fragments["base"] = pod_base_rules(traits_of(options_.pod_cidr), options_);

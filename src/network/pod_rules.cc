@@ -30,23 +30,36 @@ nft::Set host_port_map(const FamilyTraits& f, const char* name, bool with_addres
   return set;
 }
 
-/// Host ports: what comes to an address of the node, but not to loopback (the answer could not find back).
+/// Host ports: what comes to an address of the node. IPv4's loopback is one, for the node itself: the bridge routes it
+/// (route_localnet) and loopback_source() gives the answer a way back; IPv6 has no such thing.
 ChainSpec host_port_chain(const FamilyTraits& f) {
   const nft::Register kTarget = 8;
   ChainSpec chain;
   Rule not_local;
   not_local.fib_address_type(true, 0).compare_u32(0, RTN_LOCAL, false).verdict(kReturn);
-  Rule loopback;
-  load_destination(loopback, f, 0);
-  in_block(loopback, loopback_block(f.family), 0).verdict(kReturn);
   Rule of_address;
   load_destination(of_address, f, 0);
   load_port(of_address, f.address_registers);
   of_address.map(kHostPortsOfAddress, 0, kTarget).dnat(f.family, kTarget, kTarget + f.address_registers);
   Rule of_any;
   load_port(of_any, 0).map(kHostPorts, 0, kTarget).dnat(f.family, kTarget, kTarget + f.address_registers);
-  chain.rules = {not_local, loopback, of_address, of_any};
+  chain.rules = {not_local, of_address, of_any};
+  if (f.family == nft::Family::kIpv6) {
+    Rule loopback;
+    load_destination(loopback, f, 0);
+    in_block(loopback, loopback_block(f.family), 0).verdict(kReturn);
+    chain.rules.insert(chain.rules.begin() + 1, loopback);
+  }
   return chain;
+}
+
+/// A pod could not answer a connection from 127.0.0.1.
+Rule loopback_source(const FamilyTraits& f, const PodLinksOptions& options) {
+  Rule rule;
+  rule.output_interface_is(options.bridge);
+  load_source(rule, f, 0);
+  in_block(rule, loopback_block(f.family), 0).masquerade();
+  return rule;
 }
 
 ChainSpec postrouting_chain(const FamilyTraits& f, const PodLinksOptions& options) {
@@ -66,7 +79,7 @@ ChainSpec postrouting_chain(const FamilyTraits& f, const PodLinksOptions& option
   load_destination(outside, f, 0);
   in_block(outside, options.cluster_cidr, 0, false);
   outside.fib_address_type(true, 0).compare_u32(0, RTN_LOCAL, false).compare_u32(0, RTN_MULTICAST, false).masquerade();
-  chain.rules = {hairpin, outside};
+  chain.rules = {hairpin, outside, loopback_source(f, options)};
   return chain;
 }
 

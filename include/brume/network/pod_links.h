@@ -26,7 +26,7 @@ struct PodHostPort {
   std::uint8_t protocol = 0;  ///< IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP
   std::uint16_t host_port = 0;
   std::uint16_t pod_port = 0;
-  net::IpAddress host_ip;  ///< empty: every address of the node but loopback
+  net::IpAddress host_ip;  ///< empty: every address of the node
   bool operator==(const PodHostPort&) const = default;
 };
 

@@ -109,12 +109,16 @@ TEST_CASE("host ports lead to the pod, also to itself, and survive a restart") {
       Netns outside;
       join(nullptr, "192.0.2.1", &outside, "192.0.2.2", false);
       Pod a(node, "a", {{IPPROTO_TCP, 8080, 80, {}}, {IPPROTO_UDP, 8080, 80, {}}});
-      Pod b(node, "b", {{IPPROTO_TCP, 8081, 80, ip("192.0.2.1")}});
+      Pod b(node, "b", {{IPPROTO_TCP, 8081, 80, ip("192.0.2.1")}, {IPPROTO_TCP, 8082, 80, ip("127.0.0.1")}});
       auto check = [&] {
         CHECK(ask(&outside, Protocol::kTcp, "192.0.2.1", 8080) == "a 192.0.2.2");
         CHECK(ask(&outside, Protocol::kUdp, "192.0.2.1", 8080) == "a 192.0.2.2");
         CHECK(ask(&outside, Protocol::kTcp, "192.0.2.1", 8081) == "b 192.0.2.2");
         CHECK(who(nullptr, Protocol::kTcp, "192.0.2.1", 8080) == "a");
+        CHECK(ask(nullptr, Protocol::kTcp, "127.0.0.1", 8080) == "a 10.42.0.1");
+        CHECK(ask(nullptr, Protocol::kUdp, "127.0.0.1", 8080) == "a 10.42.0.1");
+        CHECK(who(nullptr, Protocol::kTcp, "127.0.0.1", 8081) == "refused");
+        CHECK(who(nullptr, Protocol::kTcp, "127.0.0.1", 8082) == "b");
         CHECK(who(&b.netns, Protocol::kTcp, "192.0.2.1", 8080) == "a");
         CHECK(who(&a.netns, Protocol::kTcp, "192.0.2.1", 8080) == "a");
         CHECK(who(&b.netns, Protocol::kTcp, "10.42.0.1", 8081) == "refused");
