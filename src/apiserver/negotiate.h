@@ -28,8 +28,8 @@ struct Format {
   [[nodiscard]] std::string_view content_type() const { return yaml ? "application/yaml" : "application/json"; }
 };
 
-/// The first range that is served; kNotAcceptable as Kubernetes words it when there is none. What is not stored (reviews,
-/// bindings) has no `shapes` but its own.
+/// The first range that is served; kNotAcceptable as Kubernetes words it when there is none. What is not stored
+/// (reviews, bindings) has no `shapes` but its own.
 [[nodiscard]] Result<Format> negotiate(std::string_view accept, bool shapes = true);
 
 }  // namespace brume::apiserver

@@ -392,6 +392,8 @@ Task<Status> Assembly::Parts::start_node() {
   node_options.runtime_version = "brume://" + std::string(kVersion);
   node_options.control_plane = false;
   node_options.stop_pods = options.stop_pods;
+  node_options.allowed_unsafe_sysctls = options.allowed_unsafe_sysctls;
+  node_options.pod_pids_limit = options.pod_max_pids;
   const auto serving = pki->leaf(Leaf::kNodeServing);
   node_options.certificate_pem = serving.certificate_pem;
   node_options.private_key_pem = serving.private_key_pem;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <functional>
 #include <optional>
@@ -101,6 +102,31 @@ Status set_addons(const std::string& value, ServerOptions& options) {
   return {};
 }
 
+// What a network or IPC namespace has of its own, by the beginning of its name.
+constexpr auto kPodSysctls =
+    std::to_array<std::string_view>({"net.", "kernel.sem", "kernel.shm", "kernel.msg", "fs.mqueue."});
+
+Status set_sysctls(const std::string& value, ServerOptions& options) {
+  for (const auto item : split(value, ',')) {
+    const auto name = trim(item);
+    const auto begins = [&](std::string_view prefix) { return name.starts_with(prefix); };
+    if (!std::ranges::any_of(kPodSysctls, begins))
+      return bad("allowed-unsafe-sysctls", std::string(name),
+                 "a sysctl of a pod's own, such as net.core.somaxconn, or a pattern such as kernel.msg*");
+    options.allowed_unsafe_sysctls.emplace_back(name);
+  }
+  return {};
+}
+
+Status set_pids(const std::string& value, ServerOptions& options) {
+  constexpr std::int64_t kMost = 1 << 22;  // PID_MAX_LIMIT of the kernel
+  const auto number = parse_int(value);
+  if (!number || *number < 0 || *number > kMost)
+    return bad("pod-max-pids", value, "a number of processes, or 0 for no limit");
+  options.pod_max_pids = *number;
+  return {};
+}
+
 Status set_path(std::string_view flag, const std::string& value, std::string& out) {
   if (!value.starts_with('/')) return bad(flag, value, "an absolute path");
   out = value;
@@ -184,6 +210,11 @@ const std::vector<Flag>& flags() {
        [](S& o, const V& v) { return set_path("state-dir", v, o.state_dir); }},
       {"log-dir", 0, Kind::kValue, "DIR", "container logs (/var/log/pods)",
        [](S& o, const V& v) { return set_path("log-dir", v, o.log_dir); }},
+      {"allowed-unsafe-sysctls", 0, Kind::kList, "NAME",
+       "sysctls that pods may set beside the safe ones; NAME* is a prefix",
+       [](S& o, const V& v) { return set_sysctls(v, o); }},
+      {"pod-max-pids", 0, Kind::kValue, "N", "processes and threads that one pod may have (0: no limit)",
+       [](S& o, const V& v) { return set_pids(v, o); }},
       {"stop-pods", 0, Kind::kSwitch, "",
        "end all pods when the server stops; else they go on and the next start adopts them",
        [](S& o, const V& v) { return set_switch("stop-pods", v, o.stop_pods); }},

@@ -30,7 +30,9 @@ struct ServerOptions {
   std::string token;
   log::Level log_level = log::Level::kInfo;
   log::Format log_format = log::Format::kText;
-  bool stop_pods = false;            ///< end pods when the server stops
+  std::vector<std::string> allowed_unsafe_sysctls;  ///< that pods may set beside the safe ones
+  std::int64_t pod_max_pids = 0;                    ///< processes and threads of one pod; 0: no limit
+  bool stop_pods = false;                           ///< end pods when the server stops
   bool disable_agent = false;        ///< no node on this machine: the API, controllers and scheduler alone
   std::string datastore = "sqlite";  ///< or memory
   std::string state_dir = "/run/brume";

@@ -58,7 +58,7 @@ brume check >/root/check; status=$?
 sed 's|^|-- |' /root/check
 same check 0 $status
 
-brume server --disable dns --stop-pods --write-kubeconfig "$KUBECONFIG" >/root/server.log 2>&1 &
+brume server --disable dns --pod-max-pids 200 --stop-pods --write-kubeconfig "$KUBECONFIG" >/root/server.log 2>&1 &
 server=$!
 ready='{.items[0].status.conditions[?(@.type=="Ready")].status}'
 becomes node.ready True 60 field nodes "$ready" || end 1
@@ -82,7 +82,7 @@ same guaranteed.cpu.weight 20 "$(file "$main" cpu.weight)"
 same guaranteed.pod.memory.max 67108864 "$(file "$pod" memory.max)"
 same guaranteed.pod.cpu.max '50000 100000' "$(file "$pod" cpu.max)"
 same guaranteed.pod.cpu.weight 20 "$(file "$pod" cpu.weight)"
-# No option of the server limits a pod's processes yet: they are counted, not limited.
+same guaranteed.pod.pids.max 200 "$(file "$pod" pids.max)"
 same guaranteed.pids.max max "$(file "$main" pids.max)"
 same guaranteed.pids.current 1 "$(file "$main" pids.current)"
 

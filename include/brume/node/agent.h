@@ -33,6 +33,7 @@ struct NodeOptions {
 
   std::int64_t max_pods = 110;
   std::int64_t pod_pids_limit = 0;                          ///< pids.max of each pod; 0: none
+  std::vector<std::string> allowed_unsafe_sysctls;          ///< names, or prefixes with "*"
   bool control_plane = true;                                ///< node-role.kubernetes.io/control-plane=true
   std::vector<std::pair<std::string, std::string>> labels;  ///< more labels of the Node
   std::string kubelet_version = "v1.36.0+brume";

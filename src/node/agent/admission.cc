@@ -1,5 +1,10 @@
 #include "agent/admission.h"
 
+#include <algorithm>
+#include <array>
+
+#include "brume/base/json.h"
+
 namespace brume::node {
 
 namespace {
@@ -10,9 +15,33 @@ Refusal out_of(const char* resource, std::int64_t requested, std::int64_t used, 
                                                std::to_string(used) + ", capacity: " + std::to_string(capacity)};
 }
 
+/// Those that have a value for each pod and no effect on others: Kubernetes' safe set, "Using sysctls in a Kubernetes
+/// Cluster". Linux 5.14, the oldest that brume runs on, has them all per network or IPC namespace.
+constexpr auto kSafeSysctls = std::to_array<std::string_view>(
+    {"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range",
+     "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_keepalive_time",
+     "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_rmem",
+     "net.ipv4.tcp_wmem"});
+
+bool matches(std::string_view pattern, std::string_view name) {
+  return pattern.ends_with('*') ? name.starts_with(pattern.substr(0, pattern.size() - 1)) : name == pattern;
+}
+
+std::optional<Refusal> forbidden_sysctl(const Json& pod, std::span<const std::string> allowed) {
+  for (const Json& sysctl : at(pod, "spec", "securityContext", "sysctls")) {
+    std::string name(str(sysctl, "name"));
+    std::ranges::replace(name, '/', '.');
+    const auto covers = [&](std::string_view pattern) { return matches(pattern, name); };
+    if (std::ranges::any_of(kSafeSysctls, covers) || std::ranges::any_of(allowed, covers)) continue;
+    return Refusal{"SysctlForbidden", "forbidden sysctl: \"" + name + "\" not allowlisted"};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<Refusal> admit_pod(const Json& pod, const AdmissionInputs& in) {
+  if (auto refusal = forbidden_sysctl(pod, in.allowed_unsafe_sysctls)) return refusal;
   const PodRequest request = pod_request(pod);
   if (in.pods + 1 > in.max_pods) return out_of("pods", 1, in.pods, in.max_pods);
   const auto over = [](std::int64_t asked, std::int64_t used, std::int64_t capacity) {

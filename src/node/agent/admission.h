@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "brume/base/json_fwd.h"
@@ -15,9 +16,10 @@ struct AdmissionInputs {
   std::int64_t max_pods = 0;
   std::int64_t pods = 0;  ///< that occupy the node now
   PodRequest used;
+  std::span<const std::string> allowed_unsafe_sysctls;
 };
 struct Refusal {
-  std::string reason;  ///< OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage
+  std::string reason;  ///< OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage, SysctlForbidden
   std::string message;
 };
 /// nullopt: it may run.

@@ -239,6 +239,7 @@ void Agent::add_pod(const api::ObjectPtr& pod) {
     inputs.ephemeral_storage = machine_.disk_bytes / 100 * 95;
     inputs.max_pods = options_.max_pods;
     inputs.used = used();
+    inputs.allowed_unsafe_sysctls = options_.allowed_unsafe_sysctls;
     inputs.pods =
         std::count_if(workers_.begin(), workers_.end(), [](const auto& item) { return item.second->occupies(); });
     if (auto refusal = admit_pod(worker->pod(), inputs)) worker->reject(refusal->reason, refusal->message);

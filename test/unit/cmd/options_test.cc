@@ -32,12 +32,15 @@ std::string error_of(std::vector<std::string> arguments) {
 
 TEST_CASE("options have k3s' names and forms") {
   const auto options = parse({"-d", "/x/", "--https-listen-port=7443", "--tls-san", "a,b", "--tls-san=c", "--stop-pods",
-                              "--service-node-port-range", "31000-31010", "--write-kubeconfig-mode", "644"});
+                              "--service-node-port-range", "31000-31010", "--write-kubeconfig-mode", "644",
+                              "--allowed-unsafe-sysctls", "net.core.somaxconn,kernel.msg*", "--pod-max-pids", "200"});
   REQUIRE(options);
   CHECK(options->data_dir == "/x");
   CHECK(options->https_listen_port == 7443);
   CHECK(options->tls_san == std::vector<std::string>{"a", "b", "c"});
   CHECK(options->stop_pods);
+  CHECK(options->allowed_unsafe_sysctls == std::vector<std::string>{"net.core.somaxconn", "kernel.msg*"});
+  CHECK(options->pod_max_pids == 200);
   CHECK(options->node_port_last == 31010);
   CHECK(options->write_kubeconfig_mode == 0644);
   CHECK(nth_address(options->service_cidr, 10) == "10.43.0.10");
@@ -54,6 +57,8 @@ TEST_CASE("a bad option is told in one line that says what it takes") {
   CHECK(error_of({"--cluster-cidr", "10.43.0.0/16"}).find("overlap") != std::string::npos);
   CHECK(error_of({"--service-node-port-range", "32000-31000"}).find("goes up") != std::string::npos);
   CHECK(error_of({"--disable", "traefik"}).find("there is: dns") != std::string::npos);
+  CHECK(error_of({"--allowed-unsafe-sysctls", "vm.swappiness"}).find("a pod's own") != std::string::npos);
+  CHECK(error_of({"--pod-max-pids", "-1"}).find("0 for no limit") != std::string::npos);
   CHECK(error_of({"--node-ip", "300.1.1.1"}).find("not an IP address") != std::string::npos);
   CHECK(error_of({"--config", "/nonexistent/brume.yaml"}).find("/nonexistent/brume.yaml") != std::string::npos);
 }

@@ -210,3 +210,22 @@ TEST_CASE("images go largest first, never pinned or used ones") {
   CHECK(images_to_remove(images, used, 40) == std::vector<std::string>{"c"});
   CHECK(images_to_remove(images, used, 0).empty());
 }
+
+TEST_CASE("a pod may set safe sysctls, and others that the node allows") {
+  const auto reason = [](const char* name, const AdmissionInputs& in) {
+    const Json sysctls =
+        Json::array({{{"name", "net.ipv4.tcp_syncookies"}, {"value", "1"}}, {{"name", name}, {"value", "1"}}});
+    const Json pod{{"spec", {{"securityContext", {{"sysctls", sysctls}}}}}};
+    const auto refusal = admit_pod(pod, in);
+    return refusal ? refusal->reason + ": " + refusal->message : "";
+  };
+  AdmissionInputs in;
+  in.max_pods = 1;
+  CHECK(reason("net/ipv4/ip_unprivileged_port_start", in).empty());
+  CHECK(reason("kernel.msgmax", in) == "SysctlForbidden: forbidden sysctl: \"kernel.msgmax\" not allowlisted");
+  const std::vector<std::string> allowed{"kernel.msg*", "net.core.somaxconn"};
+  in.allowed_unsafe_sysctls = allowed;
+  CHECK(reason("kernel.msgmax", in).empty());
+  CHECK(reason("net.core.somaxconn", in).empty());
+  CHECK(reason("net.core.rmem_max", in).starts_with("SysctlForbidden"));
+}
