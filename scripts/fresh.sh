@@ -36,11 +36,11 @@ cp -L /etc/hosts "$machine/etc/hosts"
 status=0
 unshare --mount --pid --fork --propagation private bash -euc '
   machine=$1
+  mount --bind "$machine" "$machine"
   mount --rbind /dev "$machine/dev"
   mount -t proc proc "$machine/proc"
   mount --rbind /sys "$machine/sys"
   mount -t tmpfs tmpfs "$machine/run"
-  mount --bind "$machine" "$machine"
   cd "$machine"
   export HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
   chroot . bash -euc "cd /src && scripts/run.sh --isolated && scripts/run.sh stop"
