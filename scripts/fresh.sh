@@ -42,9 +42,15 @@ unshare --mount --pid --fork --propagation private bash -euc '
   mount --rbind /sys "$machine/sys"
   mount -t tmpfs tmpfs "$machine/run"
   cd "$machine"
-  export HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
-  chroot . bash -euc "cd /src && scripts/run.sh --isolated && scripts/run.sh stop"
-  [ -n "$2" ] || chroot . bash -euc "cd /src && scripts/test.sh"
+  mkdir .outside
+  pivot_root . .outside
+  cd /
+  umount -l /.outside
+  fresh() { # COMMAND, with an environment that says nothing of this machine
+    env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive bash -euc "cd /src && $1"
+  }
+  fresh "scripts/run.sh --isolated && scripts/run.sh stop"
+  [ -n "$2" ] || fresh scripts/test.sh
 ' _ "$machine" "$run_only" || status=$?
 rm -rf "$machine"
 [ $status = 0 ] && say "fresh $suite: well" || die "fresh $suite: failed"

@@ -81,7 +81,7 @@ run_vm() {
   count $((checks > bad ? checks - bad : 0)) "$bad"
 }
 
-need_packages python3 iproute2 nftables conntrack busybox-static
+need_packages python3 iproute2 nftables conntrack busybox-static zstd
 for stage in "${stages[@]}"; do
   say "== $stage"
   case $stage in

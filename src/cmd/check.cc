@@ -80,6 +80,12 @@ int probe_nftables() {
 
 Finding check_root() { return {::geteuid() == 0, ::geteuid() == 0 ? "" : "run brume as root (sudo)"}; }
 
+Finding check_chroot() {
+  const auto chrooted = linux_os::is_chrooted();
+  if (!chrooted) return {false, chrooted.error().message};
+  return {!*chrooted, *chrooted ? std::string(kChrooted) : ""};
+}
+
 Finding check_kernel() {
   utsname host{};
   ::uname(&host);
@@ -169,6 +175,7 @@ Finding check_oom_score() {
 const std::vector<Check>& checks() {
   static const std::vector<Check> kChecks{
       {"root", Need::kRequired, check_root},
+      {"root of its mounts", Need::kRequired, check_chroot},
       {"kernel", Need::kRequired, check_kernel},
       {"namespaces", Need::kRequired,
        [] { return in_child(probe_namespaces, "net, mount, pid, ipc, uts and cgroup namespaces are needed"); }},

@@ -9,6 +9,11 @@
 
 namespace brume::cmd {
 
+/// Why no node runs in a chroot, and what to do.
+inline constexpr std::string_view kChrooted =
+    "brume runs in a chroot, where exec would lead out of containers: pivot_root(8) to that directory in a mount "
+    "namespace of its own";
+
 int run_server(const std::vector<std::string>& arguments);
 int run_check(const std::vector<std::string>& arguments);
 int run_image(const std::vector<std::string>& arguments);

@@ -10,6 +10,7 @@
 #include <cstdio>
 
 #include "brume/base/log.h"
+#include "brume/linux/mount.h"
 #include "cmd/assembly.h"
 #include "cmd/commands.h"
 #include "cmd/options.h"
@@ -64,6 +65,8 @@ int run_server(const std::vector<std::string>& arguments) {
   if (!options) return report(options.error());
   if (::geteuid() != 0)
     return report({Code::kForbidden, "the server needs root: it makes namespaces, mounts and network links"});
+  if (const auto chrooted = linux_os::is_chrooted(); !options->disable_agent && chrooted && *chrooted)
+    return report({Code::kForbidden, std::string(kChrooted)});
   log::configure(options->log_level, options->log_format);
   prepare_process();
   const sigset_t signals = block_signals();

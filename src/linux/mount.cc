@@ -3,12 +3,15 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
+#include <sched.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "brume/base/strings.h"
+#include "brume/linux/process.h"
 
 extern "C" int umount2(const char* target, int flags) noexcept;
 
@@ -123,6 +126,23 @@ Status set_mount_attributes(const Fd& mount, std::uint64_t set, std::uint64_t cl
     return fail_errno(errno, "mount_setattr");
   }
   return {};
+}
+
+Result<bool> is_chrooted() {
+  constexpr int kSame = 0;
+  constexpr int kOther = 1;
+  constexpr int kUnknown = 2;
+  BRUME_TRY(const int told, run_in_child([]() -> int {
+              struct statx before{};
+              struct statx after{};
+              const int self = static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0));
+              if (self < 0 || ::statx(AT_FDCWD, "/", 0, STATX_INO | STATX_MNT_ID, &before) != 0) return kUnknown;
+              if (::setns(self, CLONE_NEWNS) != 0) return kUnknown;
+              if (::statx(AT_FDCWD, "/", 0, STATX_INO | STATX_MNT_ID, &after) != 0) return kUnknown;
+              return before.stx_mnt_id == after.stx_mnt_id && before.stx_ino == after.stx_ino ? kSame : kOther;
+            }));
+  if (told == kUnknown) return fail(Code::kIo, "the mount namespace's root cannot be seen");
+  return told == kOther;
 }
 
 Status detach_mount(const std::string& path) {

@@ -24,6 +24,11 @@ struct MountInfo {
   std::string source;
   std::string super_options;
 };
+/// Whether "/" of this process is not the root of its mount namespace (chroot(2)). Who enters a mount namespace is put
+/// at its root (setns(2)), so what a chrooted process starts in containers would find the machine's files. Needs
+/// CAP_SYS_ADMIN and one thread; kIo when it cannot be told.
+Result<bool> is_chrooted();
+
 std::vector<MountInfo> parse_mountinfo(std::string_view text);
 Result<std::vector<MountInfo>> read_mountinfo();
 

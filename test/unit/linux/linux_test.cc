@@ -57,6 +57,21 @@ TEST_CASE("files are replaced whole and trees are removed without following link
   CHECK(*read_file(dir.path + "/f") == "two");
 }
 
+TEST_CASE("a chroot is seen") {
+  if (::geteuid() != 0) return;
+  const auto here = is_chrooted();
+  REQUIRE(here.has_value());
+  CHECK_FALSE(*here);
+  const auto there = run_in_child([] {
+    if (::mkdir("/tmp/brume-chroot", 0700) != 0 && errno != EEXIST) return 2;
+    if (::chroot("/tmp/brume-chroot") != 0 || ::chdir("/") != 0) return 2;
+    const auto chrooted = is_chrooted();
+    return chrooted ? static_cast<int>(*chrooted) : 2;
+  });
+  CHECK(there == 1);
+  ::rmdir("/tmp/brume-chroot");
+}
+
 TEST_CASE("a probe in a child tells by its exit status, or that it cannot") {
   CHECK(run_in_child([] { return 0; }) == 0);
   CHECK(run_in_child([] { return EPERM; }) == EPERM);
