@@ -55,6 +55,13 @@ def newest_kubectl():
     return str(versions[-1]) if versions else on_path
 
 
+def needs_kubectl(minor):
+    """For tests of what kubectl 1.MINOR brought: Debian 12 has 1.20 and nothing else."""
+    client = json.loads(subprocess.run([newest_kubectl(), 'version', '--client', '-o', 'json'], stdout=subprocess.PIPE, check=True).stdout)
+    found = int(re.match(r'\d+', client['clientVersion']['minor']).group())
+    return unittest.skipUnless(found >= minor, f'kubectl 1.{found} is older than 1.{minor}')
+
+
 class Answer:
     """What the API answered: status (0 when it did not), headers in lower case, text."""
 

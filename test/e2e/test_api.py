@@ -7,7 +7,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from harness import BRUME, Node, NodeTest, config_map, deployment, newest_kubectl, pod, service, wait_for
+from harness import BRUME, Node, NodeTest, config_map, deployment, needs_kubectl, newest_kubectl, pod, service, wait_for
 from test_pods import read_until, terminal
 
 CM = '/api/v1/namespaces/{ns}/configmaps'
@@ -21,6 +21,7 @@ class Api(NodeTest):
 
     # Discovery and documentation -------------------------------------------------------------------------------------
 
+    @needs_kubectl(28)
     def test_discovery(self):
         listed = self.k('api-resources')
         for line in (r'pods +po +v1 +true +Pod', r'deployments +deploy +apps/v1 +true +Deployment', r'nodes +no +v1 +false +Node',
@@ -37,6 +38,7 @@ class Api(NodeTest):
         everything = self.k('get', 'all')
         self.assertEqual('', everything)
 
+    @needs_kubectl(27)
     def test_explain(self):
         text = self.k('explain', 'pod.spec.containers.livenessProbe.httpGet')
         self.assertIn('FIELD: httpGet <HTTPGetAction>', text)
@@ -67,6 +69,7 @@ class Api(NodeTest):
 
     # Writes ----------------------------------------------------------------------------------------------------------
 
+    @needs_kubectl(24)
     def test_patches(self):
         self.apply(deployment('web', image='localhost/a:1', replicas=0))
         self.k('patch', 'deploy', 'web', '--type=json', '-p', '[{"op":"test","path":"/spec/replicas","value":0},{"op":"add","path":"/metadata/labels","value":{"a":"1"}}]')
@@ -119,6 +122,7 @@ class Api(NodeTest):
         self.apply({**config_map('fixed', a='b'), 'immutable': True})
         self.assertIn('field is immutable when `immutable` is set', self.kubectl('patch', 'cm', 'fixed', '-p', '{"data":{"a":"c"}}').stderr)
 
+    @needs_kubectl(25)
     def test_field_validation(self):
         typo = '{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web"},"spec":{"replicsa":3,"selector":{"matchLabels":{"a":"b"}},' \
                '"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i","imagee":"x"}]}}}}'
@@ -193,6 +197,7 @@ class Api(NodeTest):
             process.wait()
             process.stdout.close()
 
+    @needs_kubectl(31)
     def test_watch(self):
         self.apply(config_map('w', n='0'))
         version = self.raw('GET', CM).json()['metadata']['resourceVersion']
@@ -283,6 +288,7 @@ class Api(NodeTest):
 
     # Access ----------------------------------------------------------------------------------------------------------
 
+    @needs_kubectl(28)
     def test_access(self):
         self.assertEqual('yes\n', self.k('auth', 'can-i', '*', '*'))
         who = f'system:serviceaccount:{self.ns}:robot'
@@ -325,6 +331,7 @@ class Api(NodeTest):
         self.assertEqual(201, answer.status, answer)
         self.wait_gone('pods', 'p')
 
+    @needs_kubectl(26)
     def test_events_view(self):
         self.raw('POST', '/api/v1/namespaces/{ns}/pods', pod('p', 'true', nodeSelector={'none': 'x'}))
         self.wait_event('p', 'FailedScheduling')
