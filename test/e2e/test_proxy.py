@@ -50,7 +50,8 @@ class Proxy(NodeTest):
         self.k('create', 'serviceaccount', 'caller')
         self.k('create', 'role', 'caller', '--verb=get', '--resource=pods/proxy')
         self.k('create', 'rolebinding', 'caller', '--role=caller', f'--serviceaccount={self.ns}:caller')
-        token = self.k('create', 'token', 'caller').strip()
+        request = json.dumps({'apiVersion': 'authentication.k8s.io/v1', 'kind': 'TokenRequest', 'spec': {}})
+        token = self.node.api('POST', f'{self.base}/serviceaccounts/caller/token', body=request).json()['status']['token']
         path = f'{self.base}/pods/web/proxy/cgi-bin/echo'
         self.assertEqual('GET /cgi-bin/echo \n', self.node.api('GET', path, token=token).text)
         self.assertEqual(403, self.node.api('POST', path, body='x', token=token).status)
