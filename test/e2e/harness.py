@@ -166,6 +166,9 @@ class Node:
         return self.run(self.kubectl_binary, *args, check=check, input=input, timeout=timeout)
 
     def apply(self, *objects):
+        """Objects, or texts of YAML. One list: kubectl 1.20 takes what follows a JSON document for JSON too."""
+        if all(isinstance(o, dict) for o in objects):
+            objects = [json.dumps({'apiVersion': 'v1', 'kind': 'List', 'items': objects})]
         return self.kubectl('apply', '-f', '-', input='\n---\n'.join(o if isinstance(o, str) else json.dumps(o) for o in objects))
 
     def get(self, *args):
@@ -347,7 +350,10 @@ class NodeTest(unittest.TestCase):
                         message=f'{plural}/{name} is gone')
 
     def rollout(self, name, seconds=60):
-        return self.k('rollout', 'status', name, f'--timeout={seconds}s')
+        """Until it is done and what it replaced is gone: kubectl 1.20 takes a pod that ends for one of the Deployment's."""
+        out = self.k('rollout', 'status', name, f'--timeout={seconds}s')
+        self.wait(lambda: not any('deletionTimestamp' in pod['metadata'] for pod in self.get('pods')['items']), 30)
+        return out
 
     def events(self, name=None):
         """"Reason: message" of this namespace's events, or of those about an object."""
