@@ -137,6 +137,7 @@ class Services(NodeTest):
                    {'apiVersion': 'v1', 'kind': 'Endpoints', 'metadata': {'name': 'old'}, 'subsets': [{'addresses': [{'ip': target}], 'ports': [{'port': 8080}]}]})
         self.assertTrue(self.fetch(self.get('svc', 'old')['spec']['clusterIP']).startswith('web-'))
 
+    @needs_dns
     def test_publish_not_ready_addresses(self):
         self.apply(deployment('slow', 'sleep 100000', readinessProbe={'exec': {'command': ['false']}}),
                    service('slow', {'app': 'slow'}, {'port': 80}, publishNotReadyAddresses=True, clusterIP='None'), pod('client', 'sleep 100000'))

@@ -2,7 +2,7 @@
 import re
 import unittest
 
-from harness import IMAGE, IMAGE_NEXT, NodeTest, ROOT, config_map, deployment, service, wait_for
+from harness import IMAGE, IMAGE_NEXT, NodeTest, ROOT, config_map, deployment, needs_dns, service, wait_for
 
 APPS = 'apis/apps/v1'
 
@@ -10,6 +10,7 @@ APPS = 'apis/apps/v1'
 class Session(NodeTest):
     """The session that the README promises."""
 
+    @needs_dns
     def test_hello(self):
         self.k('apply', '-f', ROOT / 'manifests/examples/hello.yaml')
         self.assertIn('successfully rolled out', self.rollout('deploy/hello'))
