@@ -65,8 +65,11 @@ int run_server(const std::vector<std::string>& arguments) {
   if (!options) return report(options.error());
   if (::geteuid() != 0)
     return report({Code::kForbidden, "the server needs root: it makes namespaces, mounts and network links"});
-  if (const auto chrooted = linux_os::is_chrooted(); !options->disable_agent && chrooted && *chrooted)
-    return report({Code::kForbidden, std::string(kChrooted)});
+  if (!options->disable_agent) {
+    const auto chrooted = linux_os::is_chrooted();
+    if (!chrooted) return report(chrooted.error());
+    if (*chrooted) return report({Code::kForbidden, std::string(kChrooted)});
+  }
   log::configure(options->log_level, options->log_format);
   prepare_process();
   const sigset_t signals = block_signals();

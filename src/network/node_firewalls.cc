@@ -3,7 +3,6 @@
 #include <netinet/in.h>
 
 #include <algorithm>
-#include <array>
 
 #include "brume/base/log.h"
 #include "packet.h"
@@ -19,21 +18,21 @@ constexpr std::string_view kOwnTables = "brume";  // and what begins so
 
 const nft::Verdict kAccept{};
 
-bool in_the_way(const nft::BaseChain& chain) {
+bool is_on_the_way(const nft::BaseChain& chain) {
   const bool passed = chain.hook.point == Hook::Point::kForward || chain.hook.point == Hook::Point::kInput;
-  return passed && chain.hook.drop && chain.hook.type == Hook::Type::kFilter && !chain.table.starts_with(kOwnTables);
+  return passed && chain.hook.type == Hook::Type::kFilter && !chain.table.starts_with(kOwnTables);
 }
 
 bool is_ours(const nft::ListedRule& rule) { return rule.comment == kComment; }
 
-/// Each chain in the way of IPv4 or IPv6: of that family's tables and of those for both.
+/// Each chain of others on the way of IPv4 or IPv6: of that family's tables and of those for both.
 template <typename Visit>
-Status each_in_the_way(netlink::Socket& socket, nft::Family family, Visit visit) {
+Status each_on_the_way(netlink::Socket& socket, nft::Family family, Visit visit) {
   Status first;
   for (const nft::Family of : {family, nft::Family::kInet}) {
     BRUME_TRY(const auto chains, nft::base_chains(socket, of));
     for (const auto& chain : chains) {
-      if (!in_the_way(chain)) continue;
+      if (!is_on_the_way(chain)) continue;
       if (auto done = visit(of, chain); !done && first) first = std::move(done);
     }
   }
@@ -43,6 +42,7 @@ Status each_in_the_way(netlink::Socket& socket, nft::Family family, Visit visit)
 }  // namespace
 
 Status NodeFirewalls::open_chain(netlink::Socket& socket, nft::Family family, const nft::BaseChain& chain) const {
+  if (!chain.hook.drop) return {};
   BRUME_TRY(const auto rules, nft::list_rules(socket, family, chain.table, chain.name));
   if (std::ranges::any_of(rules, is_ours)) return {};
   nft::Batch batch(family, chain.table);
@@ -66,13 +66,13 @@ Status NodeFirewalls::pass(netlink::Socket& socket) {
   BRUME_TRY(const auto now, nft::generation(socket));
   if (seen_ == now) return {};
   seen_ = now;  // of before: what changes meanwhile, by ourselves too, is looked through the next time
-  return each_in_the_way(socket, family_, [&](nft::Family family, const nft::BaseChain& chain) {
+  return each_on_the_way(socket, family_, [&](nft::Family family, const nft::BaseChain& chain) {
     return open_chain(socket, family, chain);
   });
 }
 
 Status NodeFirewalls::forget(netlink::Socket& socket, nft::Family family) {
-  return each_in_the_way(socket, family, [&](nft::Family of, const nft::BaseChain& chain) -> Status {
+  return each_on_the_way(socket, family, [&](nft::Family of, const nft::BaseChain& chain) -> Status {
     BRUME_TRY(const auto rules, nft::list_rules(socket, of, chain.table, chain.name));
     nft::Batch batch(of, chain.table);
     for (const auto& rule : rules) {

@@ -47,8 +47,8 @@ class PodLinks {
   virtual Status detach(const std::string& uid) = 0;
   /// Lets pods through the node's own firewall where that drops by policy, as Docker, ufw and many an
   /// /etc/nftables.conf have it: in each chain that drops what is forwarded or comes in, rules at the head accept what
-  /// comes from or goes to the bridge, or comes from it to the API server. For now and then: a firewall may be loaded
-  /// at any time. Cheap while no rule of the node changes.
+  /// comes from or goes to the bridge, or comes from it to the API server. Called every ten seconds: a firewall may be
+  /// loaded at any time. Cheap while no rule of the node changes.
   virtual Status pass_firewalls() = 0;
   /// The uids that hold an address, e.g. to detach those whose pods went away while brume was not running.
   [[nodiscard]] virtual std::set<std::string> attached() const = 0;
