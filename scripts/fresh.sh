@@ -13,10 +13,9 @@ case $suite in bookworm | trixie) ;; *) die "name a suite: bookworm or trixie; s
 need_packages debootstrap
 base=/var/tmp/brume-fresh template=$base/$suite.template machine=$base/$suite.machine
 
-# The mirror that this machine's own apt uses.
+# The Debian mirror that this machine's own apt uses; other archives may stand beside it.
 mirror() { # Prints it.
-  { cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null | sed -n 's/^deb \(\[[^]]*\] \)\{0,1\}\([^ ]*\) .*/\2/p'
-    sed -n 's/^URIs: *\([^ ]*\).*/\1/p' /etc/apt/sources.list.d/*.sources 2>/dev/null; } | grep -v security | head -n 1
+  apt-cache policy | awk '/ Packages$/ {mirror = $2} /[ ,]o=Debian,.*l=Debian,/ {print mirror; exit}'
 }
 
 if [ ! -f "$template/.done" ]; then
