@@ -206,7 +206,12 @@ Status Assembly::Parts::write_kubeconfig() const {
                   std::to_string(options.https_listen_port);
   config.server_ca_pem = pki->server_ca_pem();
   config.client = pki->leaf(Leaf::kAdmin);
-  auto written = apiserver::write_file_atomically(path, apiserver::kubeconfig(config), options.write_kubeconfig_mode);
+  const std::string text = apiserver::kubeconfig(config);
+  struct stat there{};
+  const bool same_mode = ::stat(path.c_str(), &there) == 0 && (there.st_mode & 07777) == options.write_kubeconfig_mode;
+  // A start that changes nothing writes nothing.
+  if (same_mode && linux_os::read_file(path.string()).value_or("") == text) return {};
+  auto written = apiserver::write_file_atomically(path, text, options.write_kubeconfig_mode);
   if (!written) return fail(wrap(written.error(), "--write-kubeconfig"));
   return {};
 }

@@ -20,7 +20,8 @@ Result<linux_os::Fd> lock_data_dir(const std::string& path) {
                                      std::string(trim(owner.value_or("unknown"))) + "); stop it, or give --data-dir");
   }
   const std::string pid = std::to_string(::getpid()) + "\n";
-  if (::ftruncate(fd->get(), 0) != 0 || ::write(fd->get(), pid.data(), pid.size()) < 0) return fail_errno(errno, file);
+  // For the message above only: a disk that is full keeps no server from starting.
+  if (::ftruncate(fd->get(), 0) == 0) (void)!::write(fd->get(), pid.data(), pid.size());
   return fd;
 }
 

@@ -90,6 +90,7 @@ class CommitLoop final : public Store {
   void catch_up(Subscriber& subscriber, Revision upto);
   void catch_up_all(Revision compacted);
   void set_health(const Status& status);
+  Status claim();
   Status close_now();
 
   std::unique_ptr<Backend> backend_;
@@ -148,17 +149,26 @@ Status CommitLoop::open() {
   acknowledged_ = state_.revision;
   compacted_ = state_.compacted;
   state_.clean = false;
+  if (const auto claimed = claim(); !claimed) {
+    // A disk that is full must not keep a node from showing what it knows. No revision is given out before a
+    // transaction has raised the ceiling, so the file stays true.
+    if (claimed.error().code != Code::kIo) return claimed;
+    state_.ceiling = state_.revision;
+    set_health(claimed);
+  }
+  thread_ = std::thread([this] { run(); });
+  return {};
+}
+
+// Notes in the file that the store is in use, and how far its revisions may go.
+Status CommitLoop::claim() {
   state_.ceiling = state_.revision + kCeilingStep;
   BRUME_CHECK(backend_->begin());
   auto saved = backend_->save_state(state_);
   if (saved) saved = backend_->save_volatile({});
   if (saved) saved = backend_->commit();
-  if (!saved) {
-    backend_->rollback();
-    return saved;
-  }
-  thread_ = std::thread([this] { run(); });
-  return {};
+  if (!saved) backend_->rollback();
+  return saved;
 }
 
 void CommitLoop::join() {

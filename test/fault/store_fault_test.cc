@@ -18,12 +18,9 @@ using namespace brume::store;
 
 namespace {
 
-Result<Revision> put(Store& store, std::string key, std::string value = "v") {
-  Write write{Write::Kind::kPut,
-              std::move(key),
-              std::make_shared<const std::string>(std::move(value)),
-              {},
-              Durability::kDurable};
+Result<Revision> put(Store& store, std::string key, std::string value = "v",
+                     Durability durability = Durability::kDurable) {
+  Write write{Write::Kind::kPut, std::move(key), std::make_shared<const std::string>(std::move(value)), {}, durability};
   return brume::test::value_of<Result<Revision>>(
       [&]() -> Task<Result<Revision>> { co_return co_await store.write(write); });
 }
@@ -92,6 +89,54 @@ TEST_CASE("a really full disk loses nothing acknowledged and mends when space is
     CHECK(count(**again) == acknowledged + 1);
   }
   ::umount2(directory.path.c_str(), MNT_DETACH);
+}
+
+TEST_CASE("a start on a full disk reads, gives out no revision, and writes once there is space") {
+  for (const bool clean : {true, false}) {
+    const Directory directory;
+    REQUIRE(::mount("tmpfs", directory.path.c_str(), "tmpfs", 0, "size=4m") == 0);
+    const std::string path = directory.path + "/state.db";
+    const auto reopen = [&] { return open_sqlite({.path = path}); };
+    Revision seen = 0;
+    {
+      auto store = reopen();
+      REQUIRE(store);
+      REQUIRE(put(**store, "/kept"));
+      REQUIRE(put(**store, "/lease", "v", Durability::kVolatile));
+      seen = (*store)->revision();
+      if (clean) {
+        REQUIRE(brume::test::value_of<Status>([&]() -> Task<Status> { co_return co_await (*store)->close(); }));
+      }
+    }
+    std::ofstream(directory.path + "/filler") << std::string(8 << 20, 'f');
+    for (int start = 0; start < 2; ++start) {  // the second after a SIGKILL of the first
+      auto store = reopen();
+      REQUIRE(store);
+      CHECK((*store)->health().reason.find("disk full") != std::string::npos);
+      CHECK(count(**store) == (clean ? 2 : 1));  // volatile entries outlive a clean end only
+      const auto before = (*store)->revision();
+      CHECK(before >= seen);
+      CHECK_FALSE(put(**store, "/more"));
+      CHECK_FALSE(put(**store, "/lease", "w", Durability::kVolatile));
+      CHECK((*store)->revision() == before);
+      seen = before;
+    }
+    auto store = reopen();
+    REQUIRE(store);
+    std::filesystem::remove(directory.path + "/filler");
+    const auto written = put(**store, "/more");
+    REQUIRE(written);
+    CHECK(*written > seen);
+    CHECK((*store)->health().writable);
+    const auto lease = put(**store, "/lease", "w", Durability::kVolatile);
+    REQUIRE(lease);
+    store->reset();  // and this one unclean: the lease's revision, in no file, is not used again
+    store = reopen();
+    REQUIRE(store);
+    CHECK((*store)->revision() > *lease);
+    store->reset();
+    ::umount2(directory.path.c_str(), MNT_DETACH);
+  }
 }
 
 TEST_CASE("a file that is no database, a newer format and a file in use are told apart") {
