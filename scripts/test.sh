@@ -57,6 +57,7 @@ run_e2e() {
   local log=$root/build/e2e.log total bad
   need_packages iproute2 nftables curl skopeo docker-registry busybox-static apache2-utils
   need_kubectl
+  mkdir -p "$root/build"
   if [ -n "$name" ]; then
     (cd test/e2e && python3 -m unittest -v "$name") 2>&1 | tee "$log" || true
   else
