@@ -1,4 +1,4 @@
-// YAML to JSON values; the one place that touches yaml-cpp.
+// YAML to JSON values. What else touches yaml-cpp is encode_yaml.cc.
 #pragma once
 
 #include <string_view>

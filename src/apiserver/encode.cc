@@ -1,5 +1,6 @@
 #include "encode.h"
 
+#include "brume/api/encode.h"
 #include "brume/api/table.h"
 #include "brume/base/json.h"
 #include "brume/base/strings.h"
@@ -123,6 +124,15 @@ void encode_list(const Encoding& encoding, ListPage page, http::Response& answer
   }
   answer.more.emplace_back("]}");
   answer.more_owner = std::move(owner);
+}
+
+void write_as_yaml(http::Response& answer) {
+  for (const std::string_view part : std::exchange(answer.more, {})) answer.body += part;
+  answer.more_owner.reset();
+  const auto value = parse_json(answer.body);
+  if (!value) return;  // our own JSON always is
+  answer.body = api::encode_yaml(*value);
+  answer.headers.set("Content-Type", "application/yaml");
 }
 
 void WatchEncoder::append(std::string& out, const WatchEvent& event) {

@@ -27,6 +27,9 @@ struct Encoding {
 /// The body of an answer to a list; objects that go out as they are stored are not copied (http::Response::more).
 void encode_list(const Encoding& encoding, ListPage page, http::Response& answer);
 
+/// Makes YAML of an answer in JSON, its content type too.
+void write_as_yaml(http::Response& answer);
+
 /// Watch frames: one JSON line an event.
 class WatchEncoder {
  public:

@@ -35,15 +35,16 @@ std::vector<MediaRange> parse_accept(std::string_view header) {
   return ranges;
 }
 
-Result<Format> negotiate(std::string_view accept, bool shapes) {
+Result<Format> negotiate(std::string_view accept, Offer offer) {
   if (accept.empty() || accept == "application/json" || accept == "*/*") return Format{};
   for (const MediaRange& range : parse_accept(accept)) {
     Format format;
-    format.yaml = range.type == "application/yaml";
+    format.yaml = offer.yaml && range.type == "application/yaml";
     if (range.type != "application/json" && range.type != "*/*" && range.type != "application/*" && !format.yaml)
       continue;
     if (!range.as.empty()) {
-      if (!shapes || range.group != "meta.k8s.io" || (range.version != "v1" && range.version != "v1beta1")) continue;
+      if (!offer.shapes || range.group != "meta.k8s.io" || (range.version != "v1" && range.version != "v1beta1"))
+        continue;
       format.meta_version = range.version;
       if (range.as == "Table") {
         format.shape = Shape::kTable;
@@ -55,7 +56,8 @@ Result<Format> negotiate(std::string_view accept, bool shapes) {
     }
     return format;
   }
-  return fail(Code::kNotAcceptable, "only the following media types are accepted: application/json, application/yaml");
+  return fail(Code::kNotAcceptable, std::string("only the following media types are accepted: application/json") +
+                                        (offer.yaml ? ", application/yaml" : ";stream=watch"));
 }
 
 }  // namespace brume::apiserver

@@ -25,11 +25,15 @@ struct Format {
   Shape shape = Shape::kObject;
   bool yaml = false;
   std::string meta_version = "v1";  ///< of Table and PartialObjectMetadata
-  [[nodiscard]] std::string_view content_type() const { return yaml ? "application/yaml" : "application/json"; }
 };
 
-/// The first range that is served; kNotAcceptable as Kubernetes words it when there is none. What is not stored
-/// (reviews, bindings) has no `shapes` but its own.
-[[nodiscard]] Result<Format> negotiate(std::string_view accept, bool shapes = true);
+/// What an answer can be had as.
+struct Offer {
+  bool shapes = true;  ///< tables and metadata; what is not stored (reviews, bindings) has none but its own
+  bool yaml = true;    ///< a watch cannot: its frames are lines of JSON
+};
+
+/// The first range that is served; kNotAcceptable as Kubernetes words it when there is none.
+[[nodiscard]] Result<Format> negotiate(std::string_view accept, Offer offer = {});
 
 }  // namespace brume::apiserver

@@ -211,6 +211,8 @@ Task<void> Impl::handle(http::Exchange& exchange) {
   http::Response response;
   if (!answer) {
     response = make_failure(call, answer.error());
+    const auto format = negotiate(call.request.headers.get("Accept"));
+    if (format && format->yaml) write_as_yaml(response);
   } else {
     Answer& served = *answer;
     if (!served) co_return;  // it went out already, as a stream

@@ -49,7 +49,7 @@ Task<Result<Answer>> Impl::watch(Call& call) {
   const WatchQuery query = watch_query(call);
   auto stream = co_await registry.watch(*call.resource, query);
   if (!stream && stream.error().code != Code::kExpired) co_return fail(std::move(stream).error());
-  http::Headers headers{{"Content-Type", std::string(how.format.content_type())}};
+  http::Headers headers{{"Content-Type", "application/json"}};
   add_common_headers(call, headers);
   BRUME_CO_TRY(const std::unique_ptr<http::BodyWriter> writer,
                co_await call.exchange.respond_stream(200, std::move(headers)));

@@ -1,5 +1,6 @@
 #include "brume/api/decode.h"
 #include "api/yaml.h"
+#include "brume/api/encode.h"
 #include "brume/api/resources.h"
 #include "catch.h"
 
@@ -30,6 +31,67 @@ Json coerced(const char* resource, std::string_view text) {
   return value;
 }
 }  // namespace
+
+TEST_CASE("YAML that is written is read as the same value") {
+  const Json nested =
+      *parse_json(R"({"b":{},"a":[],"list":[1,-2,1.5,true,null,{"x":[["deep"],{}]},"s"],"z":{"k":"v"}})");
+  CHECK(yaml(encode_yaml(nested)) == nested);
+  CHECK(encode_yaml(*parse_json(R"({"a":{"b":["x",1]},"c":"d"})")) == "a:\n  b:\n    - x\n    - 1\nc: d\n");
+  for (const std::string text : {"",
+                                 " ",
+                                 "~",
+                                 "null",
+                                 "no",
+                                 "Yes",
+                                 "on",
+                                 "1",
+                                 "1e3",
+                                 "0x1f",
+                                 "0o7",
+                                 ".5",
+                                 "-",
+                                 "- a",
+                                 "a: b",
+                                 "a #b",
+                                 "#",
+                                 "*a",
+                                 "&a",
+                                 "!t",
+                                 "|",
+                                 ">",
+                                 "%",
+                                 "@x",
+                                 "`",
+                                 "\"",
+                                 "'",
+                                 "{",
+                                 "[a",
+                                 "]",
+                                 ",",
+                                 "? a",
+                                 ":",
+                                 "=",
+                                 "<<",
+                                 "1:30",
+                                 "2026-11-28",
+                                 "2026-11-28T10:00:00Z",
+                                 "a\nb",
+                                 "a\n",
+                                 "\n  a\n\n",
+                                 "\ttab",
+                                 "a ",
+                                 " a",
+                                 "x\\y",
+                                 "\x01\x7f",
+                                 "caf\u00e9 \u2028 \U0001f600",
+                                 "---",
+                                 "...",
+                                 "--- a"}) {
+    const Json value{{"v", text}, {"l", Json::array({text})}, {"m", Json{{text, text}}}};
+    CHECK(yaml(encode_yaml(value)) == value);
+  }
+  CHECK(encode_yaml("2026-11-28T10:00:00Z") == "\"2026-11-28T10:00:00Z\"\n");
+}
 
 TEST_CASE("JSON: repeated keys are named by path and the last wins") {
   auto decoded =

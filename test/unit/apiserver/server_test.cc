@@ -1,5 +1,6 @@
 #include <zlib.h>
 
+#include "brume/api/decode.h"
 #include "core_fixture.h"
 #include "support/fake_clock.h"
 
@@ -75,6 +76,27 @@ TEST_CASE("a resource's life over HTTP") {
   auto missing = s.call("GET", kMaps + "/a");
   CHECK(missing.response.status == 404);
   CHECK(missing.answer()["details"] == json(R"({"name":"a","kind":"configmaps"})"));
+}
+
+TEST_CASE("YAML for who asks for it") {
+  Served s;
+  const http::Headers yaml{{"Accept", "application/yaml"}};
+  const auto read = [](const http::Response& response) {
+    CHECK(response.headers.get("Content-Type") == "application/yaml");
+    const auto decoded = api::decode(response.body, api::MediaType::kYaml);
+    REQUIRE(decoded);
+    return decoded->value;
+  };
+  const auto made = s.call("POST", kMaps, config_map("a").dump(), yaml);
+  CHECK(made.response.status == 201);
+  CHECK(made.response.body.starts_with("apiVersion: v1\n"));
+  const Json object = read(made.response);
+  CHECK(object == s.call("GET", kMaps + "/a").answer());
+  CHECK(object == read(s.call("GET", kMaps + "/a", "", yaml).response));
+  CHECK(s.call("GET", kMaps).answer() == read(s.call("GET", kMaps, "", yaml).response));
+  CHECK(read(s.call("GET", kMaps + "/none", "", yaml).response)["reason"] == "NotFound");
+  CHECK(s.call("GET", kMaps + "?watch=1", "", yaml).response.status == 406);
+  CHECK(read(s.call("DELETE", kMaps + "/a", "", yaml).response)["status"] == "Success");
 }
 
 TEST_CASE("refusals") {
