@@ -1,6 +1,6 @@
 #!/bin/sh
 # Init of the virtual machine of test_limits.py: starts brume, gives it the pods of pods.json, and prints one line a check,
-# "ok NAME" or "FAILED NAME: why", then "done", then powers off. Nothing but busybox, brume and kubectl is here.
+# "ok NAME" or "FAILED NAME: why", then "done", then powers off. Nothing but busybox, brume and kubectl, with its libraries if it has any, is here.
 export PATH=/bin HOME=/root KUBECONFIG=/root/kubeconfig
 
 # The first root is the kernel's rootfs, which pivot_root(2) refuses to leave: go on from a tmpfs.
@@ -10,6 +10,7 @@ if [ "$1" != moved ]; then
   mkdir /new/proc /new/sys /new/dev /new/run /new/tmp /new/var /new/root /new/etc
   cp /init /new/
   mv /bin /test /modules /new/
+  for libraries in /lib /lib64 /usr; do [ ! -d $libraries ] || mv $libraries /new/; done
   exec /new/bin/busybox switch_root /new /init moved
 fi
 

@@ -112,13 +112,23 @@ def pods():
     ]
 
 
+def libraries(binary):
+    """What a program needs beside itself: nothing for a static one. Debian 13's kubectl is not."""
+    found = subprocess.run(['ldd', binary], capture_output=True, text=True).stdout
+    return re.findall(r'(/\S+) \(0x', found)
+
+
 def make_initramfs(path, place, scratch):
     image, many = (pathlib.Path(scratch, name) for name in ('image.tar', 'many.tar'))
     run(ROOT / 'scripts/make-image.py', IMAGE, image)
     run(ROOT / 'scripts/make-image.py', MANY_IMAGE, many, '--layers', MANY_LAYERS)
     archive = Initramfs(path)
-    for name in ('bin', 'dev', 'new', 'modules', 'test'):
+    needed = libraries(newest_kubectl())
+    folders = {str(parent)[1:] for library in needed for parent in pathlib.Path(library).parents if str(parent) != '/'}
+    for name in ('bin', 'dev', 'new', 'modules', 'test', *sorted(folders)):
         archive.directory(name)
+    for library in needed:
+        archive.add(library[1:], 0o100755, pathlib.Path(library).read_bytes())
     archive.add('dev/console', 0o020600, device=(5, 1))
     archive.add('init', 0o100755, (ROOT / 'test/vm/guest.sh').read_bytes())
     for name, source in (('busybox', '/bin/busybox'), ('brume', BRUME), ('kubectl', newest_kubectl())):

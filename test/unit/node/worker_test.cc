@@ -316,11 +316,12 @@ TEST_CASE("probes: startup holds the others back, readiness decides Ready, liven
     ok = co_await f.until([&] { return !f.condition("Ready"); });
     CHECK(ok);
     verdict["live"] = false;
-    for (int i = 0; i < 12 && f.runtime.starts("app") < 2; ++i) {
-      f.clock.advance(1s);
-      co_await settle();
-    }
-    CHECK(f.runtime.starts("app") == 2);
+    // Ending a container and starting it again waits for other threads, so the clock goes on for as long as they take.
+    ok = co_await f.until([&] {
+      if (f.runtime.starts("app") < 2) f.clock.advance(100ms);
+      return f.runtime.starts("app") == 2;
+    });
+    CHECK(ok);
     co_await f.events.flush();
     CHECK(f.has_event("Unhealthy", "Liveness probe failed: it said no"));
     CHECK(f.has_event("Killing", "Container app failed liveness probe, will be restarted"));
