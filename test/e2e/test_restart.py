@@ -238,7 +238,7 @@ class RestartTest(unittest.TestCase):
             if what < 0.4:
                 node.kubectl('scale', 'deploy', 'churn', '--replicas', str(chance.randint(0, 8)))
             elif what < 0.7:
-                node.kubectl('rollout', 'restart', 'deploy', 'churn')
+                node.kubectl('rollout', 'restart', 'deploy', 'churn', check=False)  # kubectl refuses a second one within a second
             else:
                 node.kubectl('delete', 'pods', '-l', 'app=churn', '--wait=false', *(['--force', '--grace-period=0'] if what > 0.85 else []))
             time.sleep(chance.uniform(0, 1.2))
