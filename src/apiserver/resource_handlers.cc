@@ -57,17 +57,9 @@ Result<ListQuery> list_query(const Call& call) {
   return out;
 }
 
-// The JSON text as the client asked for it.
-Answer answer_with(const Encoding& how, int status, std::string json) {
-  http::Response answer = make_response(status, std::move(json));
-  if (how.format.yaml) write_as_yaml(answer);
-  return answer;
-}
-
 Answer list_answer(const Encoding& how, ListPage page) {
   http::Response answer = make_response(200, {});
   encode_list(how, std::move(page), answer);
-  if (how.format.yaml) write_as_yaml(answer);
   return answer;
 }
 
@@ -83,12 +75,13 @@ Answer expired_page(const Call& call, const Error& error, std::string_view token
 
 }  // namespace
 
-Result<Encoding> Impl::encoding(const Call& call) const {
+Result<Encoding> Impl::encoding(Call& call) const {
   const http::Query& query = call.request.query;
   const bool computed =
       call.info.verb == "create" && (!call.info.subresource.empty() || !registry.stores(*call.resource));
   const Offer offer{.shapes = !computed, .yaml = call.info.verb != "watch"};
   BRUME_TRY(Format format, negotiate(call.request.headers.get("Accept"), offer));
+  call.yaml = format.yaml;
   Encoding out{.resource = call.resource, .format = std::move(format), .now = clock.now()};
   if (!query.get("includeObject").empty()) out.include_object = query.get("includeObject");
   return out;
@@ -172,10 +165,10 @@ Task<Result<Answer>> Impl::get(Call& call) {
   BRUME_CO_TRY(const Encoding how, encoding(call));
   if (call.info.subresource == "scale") {
     BRUME_CO_TRY(const Json scale, registry.get_scale(*call.resource, call.info.ns, call.info.name));
-    co_return answer_with(how, 200, dump_json(scale));
+    co_return make_response(200, dump_json(scale));
   }
   BRUME_CO_TRY(const api::ObjectPtr object, registry.get(*call.resource, call.info.ns, call.info.name));
-  co_return answer_with(how, 200, encode_object(how, *object));
+  co_return make_response(200, encode_object(how, *object));
 }
 
 Task<Result<Answer>> Impl::list(Call& call) {
@@ -201,12 +194,12 @@ Task<Result<Answer>> Impl::create(Call& call) {
     auto answer = co_await registry.create_subresource(resource, call.info.ns, call.info.name, call.info.subresource,
                                                        std::move(object), std::move(context));
     if (!answer) co_return fail(std::move(answer).error());
-    co_return answer_with(how, 201, dump_json(*answer));
+    co_return make_response(201, dump_json(*answer));
   }
   if (!call.info.name.empty()) co_return fail(not_allowed());
   auto created = co_await registry.create(resource, call.info.ns, std::move(object), std::move(context));
   if (!created) co_return fail(std::move(created).error());
-  co_return answer_with(how, 201, encode_object(how, **created));
+  co_return make_response(201, encode_object(how, **created));
 }
 
 Task<Result<Answer>> Impl::update(Call& call) {
@@ -218,14 +211,14 @@ Task<Result<Answer>> Impl::update(Call& call) {
     auto scale =
         co_await registry.update_scale(*call.resource, info.ns, info.name, std::move(object), std::move(context));
     if (!scale) co_return fail(std::move(scale).error());
-    co_return answer_with(how, 200, dump_json(*scale));
+    co_return make_response(200, dump_json(*scale));
   }
   const bool fresh = !registry.get(*call.resource, info.ns, info.name).has_value();
   if (fresh && !info.subresource.empty()) co_return fail(not_found(*call.resource, info.name));
   auto updated = co_await registry.update(*call.resource, info.ns, info.name, info.subresource, std::move(object),
                                           std::move(context));
   if (!updated) co_return fail(std::move(updated).error());
-  co_return answer_with(how, fresh ? 201 : 200, encode_object(how, **updated));
+  co_return make_response(fresh ? 201 : 200, encode_object(how, **updated));
 }
 
 Task<Result<Answer>> Impl::patch(Call& call) {
@@ -250,12 +243,12 @@ Task<Result<Answer>> Impl::patch(Call& call) {
     auto scale = co_await registry.patch_scale(*call.resource, info.ns, info.name, type, std::move(decoded.value),
                                                std::move(context));
     if (!scale) co_return fail(std::move(scale).error());
-    co_return answer_with(how, 200, dump_json(*scale));
+    co_return make_response(200, dump_json(*scale));
   }
   auto patched = co_await registry.patch(*call.resource, info.ns, info.name, info.subresource, type,
                                          std::move(decoded.value), std::move(context));
   if (!patched) co_return fail(std::move(patched).error());
-  co_return answer_with(how, 200, encode_object(how, **patched));
+  co_return make_response(200, encode_object(how, **patched));
 }
 
 // metav1.DeleteOptions, from the body or from parameters.
@@ -312,11 +305,11 @@ Task<Result<Answer>> Impl::remove(Call& call) {
                                                           "csinodes",          "volumeattachments"};
   const bool returned = std::find(kReturned.begin(), kReturned.end(), call.resource->plural) != kReturned.end();
   if (!deleted->gone || returned) {
-    co_return answer_with(how, 200, encode_object(how, *deleted->object));
+    co_return make_response(200, encode_object(how, *deleted->object));
   }
   StatusDetails details = call.details;
   details.uid = deleted->object->uid();
-  co_return answer_with(how, 200, status_success(details));
+  co_return make_response(200, status_success(details));
 }
 
 Task<Result<Answer>> Impl::remove_collection(Call& call) {

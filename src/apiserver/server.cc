@@ -212,12 +212,14 @@ Task<void> Impl::handle(http::Exchange& exchange) {
   if (!answer) {
     response = make_failure(call, answer.error());
     const auto format = negotiate(call.request.headers.get("Accept"));
-    if (format && format->yaml) write_as_yaml(response);
+    call.yaml = format && format->yaml;
   } else {
     Answer& served = *answer;
     if (!served) co_return;  // it went out already, as a stream
     response = std::move(*served);
   }
+  // The emitter is slow, and a list may be long: not on a loop that serves others.
+  if (call.yaml) co_await run_blocking([&] { write_as_yaml(response); });
   finish_response(call, response);
   record(call, response.status, start);
   (void)co_await exchange.respond(std::move(response));  // a peer that went away needs no answer

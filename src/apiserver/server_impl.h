@@ -31,6 +31,7 @@ struct Call {
   StatusDetails details;                    ///< of the Status, should the call fail
   std::vector<std::string> warnings;
   std::string audit_id;
+  bool yaml = false;  ///< the answer, which handlers make in JSON, goes out as YAML
 };
 
 /// An answer still to be sent; nullopt: the handler sent it itself (streams, upgrades).
@@ -54,7 +55,7 @@ struct ApiServer::Impl {
   Task<Result<Answer>> patch(Call& call);
   Task<Result<Answer>> remove(Call& call);
   Task<Result<Answer>> remove_collection(Call& call);
-  [[nodiscard]] Result<Encoding> encoding(const Call& call) const;
+  [[nodiscard]] Result<Encoding> encoding(Call& call) const;
   [[nodiscard]] Result<WriteContext> write_context(Call& call) const;
   Task<Result<Json>> body(Call& call, WriteContext& context);
   Task<Result<DeleteRequest>> delete_request(Call& call, WriteContext& context);

@@ -15,9 +15,10 @@ Result<linux_os::Fd> lock_data_dir(const std::string& path) {
   if (!fd) return fail(wrap(fd.error(), "--data-dir"));
   if (::flock(fd->get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return fail_errno(errno, file);
-    const auto owner = linux_os::read_file(file);
+    const auto read = linux_os::read_file(file);
+    const std::string owner(trim(read.value_or("")));  // empty if the disk was full when it was written
     return fail(Code::kConflict, "data dir " + path + " is in use by another brume (pid " +
-                                     std::string(trim(owner.value_or("unknown"))) + "); stop it, or give --data-dir");
+                                     (owner.empty() ? "unknown" : owner) + "); stop it, or give --data-dir");
   }
   const std::string pid = std::to_string(::getpid()) + "\n";
   // For the message above only: a disk that is full keeps no server from starting.

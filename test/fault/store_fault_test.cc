@@ -37,6 +37,17 @@ struct Directory {
   ~Directory() { std::filesystem::remove_all(path); }
 };
 
+/// A file system of a size, at a directory of its own.
+struct SmallDisk : Directory {
+  explicit SmallDisk(const std::string& size) {
+    REQUIRE(::mount("tmpfs", path.c_str(), "tmpfs", 0, ("size=" + size).c_str()) == 0);
+  }
+  ~SmallDisk() { ::umount2(path.c_str(), MNT_DETACH); }
+  void grow(const std::string& size) const {
+    REQUIRE(::mount("tmpfs", path.c_str(), "tmpfs", MS_REMOUNT, ("size=" + size).c_str()) == 0);
+  }
+};
+
 }  // namespace
 
 TEST_CASE("a failed commit answers with an error, keeps reads, and later writes go on") {
@@ -66,8 +77,7 @@ TEST_CASE("a failed commit answers with an error, keeps reads, and later writes 
 }
 
 TEST_CASE("a really full disk loses nothing acknowledged and mends when space is freed") {
-  Directory directory;
-  REQUIRE(::mount("tmpfs", directory.path.c_str(), "tmpfs", 0, "size=1m") == 0);
+  const SmallDisk directory("1m");
   {
     auto store = open_sqlite({.path = directory.path + "/state.db"});
     REQUIRE(store);
@@ -80,7 +90,7 @@ TEST_CASE("a really full disk loses nothing acknowledged and mends when space is
     CHECK((*store)->health().reason.find("disk full") != std::string::npos);
     CHECK(acknowledged > 10);
     CHECK(count(**store) == acknowledged);
-    REQUIRE(::mount("tmpfs", directory.path.c_str(), "tmpfs", MS_REMOUNT, "size=16m") == 0);
+    directory.grow("16m");
     CHECK(put(**store, "/after"));
     CHECK((*store)->health().writable);
     store->reset();
@@ -88,13 +98,11 @@ TEST_CASE("a really full disk loses nothing acknowledged and mends when space is
     REQUIRE(again);
     CHECK(count(**again) == acknowledged + 1);
   }
-  ::umount2(directory.path.c_str(), MNT_DETACH);
 }
 
 TEST_CASE("a start on a full disk reads, gives out no revision, and writes once there is space") {
   for (const bool clean : {true, false}) {
-    const Directory directory;
-    REQUIRE(::mount("tmpfs", directory.path.c_str(), "tmpfs", 0, "size=4m") == 0);
+    const SmallDisk directory("4m");
     const std::string path = directory.path + "/state.db";
     const auto reopen = [&] { return open_sqlite({.path = path}); };
     Revision seen = 0;
@@ -134,8 +142,6 @@ TEST_CASE("a start on a full disk reads, gives out no revision, and writes once 
     store = reopen();
     REQUIRE(store);
     CHECK((*store)->revision() > *lease);
-    store->reset();
-    ::umount2(directory.path.c_str(), MNT_DETACH);
   }
 }
 

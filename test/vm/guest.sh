@@ -1,6 +1,7 @@
 #!/bin/sh
 # Init of the virtual machine of test_limits.py: starts brume, gives it the pods of pods.json, and prints one line a check,
-# "ok NAME" or "FAILED NAME: why", then "done", then powers off. Nothing but busybox, brume and kubectl, with its libraries if it has any, is here.
+# "ok NAME" or "FAILED NAME: why", then "done", then powers off. Nothing is here but busybox, brume, and kubectl with
+# the libraries that it needs.
 export PATH=/bin HOME=/root KUBECONFIG=/root/kubeconfig
 
 # The first root is the kernel's rootfs, which pivot_root(2) refuses to leave: go on from a tmpfs.
