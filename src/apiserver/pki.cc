@@ -9,6 +9,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "brume/base/log.h"
 #include "brume/base/strings.h"
 #include "brume/base/x509.h"
 
@@ -151,6 +152,9 @@ Status make_private_directory(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error) return fail_errno(error.value(), "making " + path);
+  struct stat there{};
+  if (::stat(path.c_str(), &there) == 0 && (there.st_mode & 07777) == 0700)
+    return {};  // a read-only disk needs no more
   if (::chmod(path.c_str(), 0700) != 0) return fail_errno(errno, "setting the mode of " + path);
   return {};
 }
@@ -240,9 +244,16 @@ Result<KeyPair> Pki::make_leaf(Leaf which, WallTime now) const {
   BRUME_TRY(const PrivateKey key, PrivateKey::generate());
   BRUME_TRY(std::string pem, x509::issue(spec, key.public_key(), ca.certificate_pem, ca.key));
   KeyPair pair{std::move(pem), key.to_pem()};
-  // Key first: a certificate without its key would be a pair that looks whole. Either way the next start mends it.
-  BRUME_CHECK(write_file_atomically(key_path(options_, file_name(which)), pair.private_key_pem, 0600));
-  BRUME_CHECK(write_file_atomically(certificate_path(options_, file_name(which)), pair.certificate_pem, 0600));
+  // Key first: a certificate without its key would be a pair that looks whole. Either way the next start mends it, and
+  // until then this process serves with what it holds: a disk that takes no writes must not lock everyone out.
+  auto written = write_file_atomically(key_path(options_, file_name(which)), pair.private_key_pem, 0600);
+  if (written) {
+    written = write_file_atomically(certificate_path(options_, file_name(which)), pair.certificate_pem, 0600);
+  }
+  if (!written) {
+    log::warn("a new certificate is in memory only",
+              {{"certificate", std::string(file_name(which))}, {"error", written.error().message}});
+  }
   return pair;
 }
 

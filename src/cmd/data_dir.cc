@@ -12,7 +12,13 @@ Result<linux_os::Fd> lock_data_dir(const std::string& path) {
   BRUME_CHECK(linux_os::make_dirs(path, 0700));
   const std::string file = path + "/lock";
   auto fd = linux_os::open_fd(file, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
-  if (!fd) return fail(wrap(fd.error(), "--data-dir"));
+  if (!fd) {
+    // A lock needs no file that is open for writing: a disk that is read-only keeps no server from showing what is
+    // there.
+    auto existing = linux_os::open_fd(file, O_RDONLY | O_NOFOLLOW);
+    if (!existing) return fail(wrap(fd.error(), "--data-dir"));
+    fd = std::move(existing);
+  }
   if (::flock(fd->get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return fail_errno(errno, file);
     const auto read = linux_os::read_file(file);

@@ -1,6 +1,6 @@
-// OpenSSL 3.2 and later can compress certificates (RFC 8879) with zstd, which would bring zstd's compressor, 0.4 MB that nothing
-// else needs, into the binary. Defined here, the functions of OpenSSL's c_zstd.o keep it out: they answer as an OpenSSL does that
-// was built without zstd (COMP_CTX_new(3)). Debian 12's OpenSSL is older and has none of them.
+// OpenSSL 3.2 and later can compress certificates (RFC 8879) with zstd, which would bring zstd's compressor, 0.4 MB
+// that nothing else needs, into the binary. Defined here, the functions of OpenSSL's c_zstd.o keep it out: they answer
+// as an OpenSSL does that was built without zstd (COMP_CTX_new(3)). Debian 12's OpenSSL is older and has none of them.
 
 #include <openssl/opensslv.h>
 

@@ -1,5 +1,6 @@
 // The SQLite backend. File format: docs/formats/store.md.
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstring>
@@ -15,13 +16,14 @@ namespace {
 /// The format that this code writes; docs/formats/store.md has the history.
 constexpr int kFormat = 1;
 /// SQLite's page cache in KiB: the watch cache holds the objects, so the store needs no more than hot index pages.
-constexpr std::string_view kPragmas =
+constexpr const char* kPragmas =
     "PRAGMA locking_mode=EXCLUSIVE;"  // one process owns the file; also saves the shared-memory file
-    "PRAGMA journal_mode=WAL;"
-    "PRAGMA synchronous=FULL;"  // an acknowledged write survives a power cut
     "PRAGMA cache_size=-1024;"
     "PRAGMA temp_store=MEMORY;"
     "PRAGMA trusted_schema=OFF;";
+constexpr const char* kWritePragmas =
+    "PRAGMA journal_mode=WAL;"
+    "PRAGMA synchronous=FULL;";  // an acknowledged write survives a power cut
 constexpr const char* kSchema =
     "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS history(revision INTEGER PRIMARY KEY, key TEXT NOT NULL, deleted INTEGER NOT NULL,"
@@ -91,6 +93,8 @@ class SqliteBackend final : public Backend {
   ~SqliteBackend() override;
 
   Status open();
+  Status open_file(const std::string& name, int flags, const char* vfs);
+  Status open_read_only();
   BackendState state() const override { return state_; }
   Status begin() override { return run(begin_); }
   Status commit() override { return run(commit_); }
@@ -134,7 +138,8 @@ Error SqliteBackend::error(int code) const {
     case SQLITE_FULL: return {Code::kIo, "disk full: free space on the file system of " + path_ + " (" + detail + ")"};
     case SQLITE_READONLY:
       return {Code::kIo, "read-only: " + path_ +
-                             " cannot be written; remount its file system or mend its permissions (" + detail + ")"};
+                             " cannot be written; remount its file system for writing and start brume again (" +
+                             detail + ")"};
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return {Code::kCorrupt, "corrupt: " + path_ +
@@ -165,13 +170,33 @@ Status SqliteBackend::run(const Statement& statement) {
   return {};
 }
 
-Status SqliteBackend::open() {
-  const int code =
-      sqlite3_open_v2(path_.c_str(), &db_,
-                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, nullptr);
+Status SqliteBackend::open_file(const std::string& name, int flags, const char* vfs) {
+  const int code = sqlite3_open_v2(name.c_str(), &db_, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, vfs);
   if (code != SQLITE_OK) return fail(error(code));
   sqlite3_extended_result_codes(db_, 1);
-  BRUME_CHECK(exec(kPragmas.data()));
+  return {};
+}
+
+// Opens what SQLite could not open for writing. An exclusive lock (fcntl(2)) needs a file that is open for writing, and
+// reading a write-ahead log without one needs a file of shared memory beside it; but nobody can write here, so it goes
+// without locks (https://www.sqlite.org/vfs.html). A log that is not there cannot be made: the file is whole then,
+// and said to be immutable (https://www.sqlite.org/uri.html).
+Status SqliteBackend::open_read_only() {
+  if (::access((path_ + "-wal").c_str(), F_OK) == 0) return open_file(path_, SQLITE_OPEN_READONLY, "unix-none");
+  return open_file("file:" + url_encode(path_) + "?immutable=1", SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, nullptr);
+}
+
+Status SqliteBackend::open() {
+  BRUME_CHECK(open_file(path_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr));
+  const bool read_only = sqlite3_db_readonly(db_, "main") == 1;
+  if (read_only) {
+    BRUME_CHECK(close());
+    BRUME_CHECK(open_read_only());
+  }
+  BRUME_CHECK(exec(kPragmas));
+  if (!read_only) {
+    BRUME_CHECK(exec(kWritePragmas));
+  }
   BRUME_CHECK(check_format());
   BRUME_CHECK(exec(kSchema));
   BRUME_CHECK(prepare_all());

@@ -402,6 +402,35 @@ class RestartTest(unittest.TestCase):
                 node.stop(signal.SIGKILL)
             subprocess.run(['umount', data], check=True)
 
+    def test_start_on_a_read_only_disk_shows_what_is_there(self):
+        node = self.node('brume-rr', '--disable-agent')
+        data = node.dir / 'data'
+        data.mkdir()
+        subprocess.run(['mount', '-t', 'tmpfs', 'brume-rr', data], check=True)
+        try:
+            node.start()
+            def put(name):
+                return node.kubectl('create', 'configmap', name, '--from-literal=v=1', check=False)
+            put('kept')
+            for how in (signal.SIGKILL, signal.SIGTERM):
+                node.stop(how)
+                subprocess.run(['mount', '-o', 'remount,ro', data], check=True)
+                node.start(ready=False)
+                harness.wait_for(lambda: node.kubectl('get', '--raw', '/livez', check=False).stdout == 'ok', 20, message='it starts')
+                self.assertIn('kept', node.kubectl('get', 'configmaps', '-o', 'name').stdout)
+                refused = put('more')
+                self.assertEqual(refused.returncode, 1)
+                self.assertIn('read-only', refused.stderr)
+                self.assertIn('[-]store failed', node.kubectl('get', '--raw', '/readyz', check=False).stderr)
+                node.stop()
+                subprocess.run(['mount', '-o', 'remount,rw', data], check=True)
+                node.start()
+                self.assertEqual(put('more-' + how.name.lower()).returncode, 0)
+        finally:
+            if node.process is not None:
+                node.stop(signal.SIGKILL)
+            subprocess.run(['umount', data], check=True)
+
 
 if __name__ == '__main__':
     unittest.main()

@@ -46,6 +46,9 @@ struct SmallDisk : Directory {
   void grow(const std::string& size) const {
     REQUIRE(::mount("tmpfs", path.c_str(), "tmpfs", MS_REMOUNT, ("size=" + size).c_str()) == 0);
   }
+  void writable(bool yes) const {
+    REQUIRE(::mount("tmpfs", path.c_str(), "tmpfs", MS_REMOUNT | (yes ? 0UL : MS_RDONLY), nullptr) == 0);
+  }
 };
 
 }  // namespace
@@ -142,6 +145,51 @@ TEST_CASE("a start on a full disk reads, gives out no revision, and writes once 
     store = reopen();
     REQUIRE(store);
     CHECK((*store)->revision() > *lease);
+  }
+}
+
+TEST_CASE("a start on a read-only disk shows every acknowledged write and refuses new ones") {
+  for (const bool clean : {true, false}) {  // what an unclean end leaves in the write-ahead log is read from there
+    const SmallDisk directory("4m");
+    const std::string path = directory.path + "/state.db";
+    Revision seen = 0;
+    {
+      auto store = open_sqlite({.path = path});
+      REQUIRE(store);
+      for (int i = 0; i < 20; ++i) REQUIRE(put(**store, "/k/" + std::to_string(i)));
+      seen = (*store)->revision();
+      if (clean) {
+        REQUIRE(brume::test::value_of<Status>([&]() -> Task<Status> { co_return co_await (*store)->close(); }));
+      } else {
+        // What a SIGKILL leaves: the files as they are before a close.
+        std::filesystem::copy(path, path + ".killed");
+        std::filesystem::copy(path + "-wal", path + ".killed-wal");
+      }
+    }
+    if (!clean) {
+      std::filesystem::rename(path + ".killed", path);
+      std::filesystem::rename(path + ".killed-wal", path + "-wal");
+    }
+    directory.writable(false);
+    {
+      auto store = open_sqlite({.path = path});
+      INFO((store ? std::string() : store.error().message));
+      REQUIRE(store);
+      CHECK((*store)->health().reason.find("read-only") != std::string::npos);
+      CHECK(count(**store) == 20);
+      CHECK((*store)->revision() >= seen);
+      CHECK_FALSE(put(**store, "/more"));
+      CHECK_FALSE(put(**store, "/lease", "v", Durability::kVolatile));
+      CHECK(count(**store) == 20);
+    }
+    directory.writable(true);
+    auto store = open_sqlite({.path = path});
+    REQUIRE(store);
+    CHECK((*store)->health().writable);
+    CHECK(count(**store) == 20);
+    const auto written = put(**store, "/more");
+    REQUIRE(written);
+    CHECK(*written > seen);
   }
 }
 

@@ -50,7 +50,8 @@ class Pki {
   static Result<std::unique_ptr<Pki>> open(PkiOptions options, WallTime now);
 
   /// Makes leaves anew whose life is two thirds over, whose names differ from the options or which another CA signed.
-  /// Gives what changed, so that the caller can hot-swap it. Call it daily, and after a jump of the clock.
+  /// Gives what changed, so that the caller can hot-swap it. A leaf that cannot be written is held in memory, with a
+  /// warning in the log. Call it daily, and after a jump of the clock.
   Result<std::vector<Leaf>> renew_if_needed(WallTime now);
   /// New names for the serving certificates (addresses come and go); takes effect at the next renew_if_needed().
   void set_names(std::vector<std::string> node_ips, std::vector<std::string> extra_sans);

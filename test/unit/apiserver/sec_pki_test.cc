@@ -1,4 +1,5 @@
 // Keys and certificates on disk: what is made, when it is renewed, what damage is told.
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -106,6 +107,21 @@ TEST_CASE("pki: a board that starts in 1970 is not locked out when the clock jum
   CHECK(ca->not_after > *parse_rfc3339("2055-01-01T00:00:00Z"));
   CHECK(x509::parse((*opened)->leaf(Leaf::kServing).certificate_pem)->not_after >=
         *parse_rfc3339("2027-01-01T00:00:00Z"));
+}
+
+TEST_CASE("pki: a leaf that cannot be written serves from memory") {
+  const Directory dir;
+  REQUIRE(Pki::open(dir.options(), kNow));
+  auto moved = dir.options();
+  moved.node_ips = {"10.9.9.9"};  // an address changed while the machine was off
+  const std::string tls = dir.path / "tls";
+  REQUIRE(::mount(tls.c_str(), tls.c_str(), nullptr, MS_BIND, nullptr) == 0);
+  REQUIRE(::mount(nullptr, tls.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) == 0);
+  const auto pki = Pki::open(moved, kNow);
+  ::umount2(tls.c_str(), MNT_DETACH);
+  REQUIRE(pki);
+  CHECK(has(x509::parse((*pki)->leaf(Leaf::kServing).certificate_pem)->ips, "10.9.9.9"));
+  CHECK((*pki)->renew_if_needed(kNow)->empty());
 }
 
 TEST_CASE("pki: new names make new serving certificates and nothing else") {
