@@ -414,7 +414,10 @@ Task<Status> Assembly::Parts::start_node() {
   Json role{{"metadata", {{"labels", {{"node-role.kubernetes.io/control-plane", "true"}}}}}};
   auto labelled =
       co_await admin->patch(api::res("nodes"), "", options.node_name, client::PatchType::kMerge, std::move(role));
-  if (!labelled) co_return fail(wrap(labelled.error(), "labelling the node"));
+  if (labelled) co_return Status();
+  auto error = wrap(labelled.error(), "labelling the node");
+  if (error.code != Code::kServiceUnavailable) co_return fail(std::move(error));
+  log::warn("the node has no role yet", {{"error", error.message}});  // a full disk; the next start tries again
   co_return Status();
 }
 

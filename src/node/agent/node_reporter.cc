@@ -24,37 +24,48 @@ NodeReporter::NodeReporter(const NodeOptions& options, NodeParts parts, client::
 Task<Status> NodeReporter::register_node() {
   const std::string data_dir = options_.data_dir;
   pressure_ = co_await run_blocking([data_dir] { return read_pressure(data_dir); });
-  const auto& nodes = api::res("nodes");
-  Json wanted = make_node(options_, machine_);
-  Error last;
+  Status registered;
   for (int attempt = 0; attempt < kRegisterTries; ++attempt) {
     if (attempt > 0) co_await parts_.clock.sleep(kRetry);
-    auto have = co_await parts_.client.get(nodes, "", options_.node_name);
-    if (!have && have.error().code == Code::kNotFound) {
-      have = co_await parts_.client.create(nodes, "", wanted, {});
-      if (have)
-        events_.event({"v1", "Node", "", options_.node_name, (*have)->uid(), "", ""}, false, "Starting",
-                      "Starting kubelet.");
-    } else if (have) {
-      Json patch = {{"metadata", {{"labels", at(wanted, "metadata", "labels")}}}};
-      const Json node = (*have)->parse();
-      if (str(at(node, "spec"), "podCIDR").empty() && !options_.pod_cidr.empty()) patch["spec"] = at(wanted, "spec");
-      have =
-          co_await parts_.client.patch(nodes, "", options_.node_name, client::PatchType::kMerge, std::move(patch), {});
+    registered = co_await bring_up_to_date();
+    if (registered || registered.error().code == Code::kForbidden || registered.error().code == Code::kInvalid) break;
+    if (registered.error().code == Code::kServiceUnavailable && !node_uid_.empty()) {
+      // The API shows the Node but takes no writes: its disk is full. What runs here is taken over all the same.
+      log::warn("the node is not up to date in the API, trying again",
+                {{"node", options_.node_name}, {"error", registered.error().message}});
+      co_return Status();
     }
-    if (!have) {
-      last = have.error();
-      if (last.code == Code::kForbidden || last.code == Code::kInvalid) break;
-      continue;
-    }
+  }
+  if (!registered) co_return fail(wrap(std::move(registered).error(), "cannot register node " + options_.node_name));
+  co_return Status();
+}
+
+// Creates the Node or brings its labels up to date, and writes its status.
+Task<Status> NodeReporter::bring_up_to_date() {
+  up_to_date_ = false;
+  const auto& nodes = api::res("nodes");
+  Json wanted = make_node(options_, machine_);
+  auto have = co_await parts_.client.get(nodes, "", options_.node_name);
+  if (!have && have.error().code == Code::kNotFound) {
+    have = co_await parts_.client.create(nodes, "", wanted, {});
+    if (have)
+      events_.event({"v1", "Node", "", options_.node_name, (*have)->uid(), "", ""}, false, "Starting",
+                    "Starting kubelet.");
+  } else if (have) {
     node_uid_ = (*have)->uid();
+    Json patch = {{"metadata", {{"labels", at(wanted, "metadata", "labels")}}}};
     const Json node = (*have)->parse();
     api_status_ = at(node, "status");
-    auto written = co_await write_status();
-    if (written) co_return written;
-    last = written.error();
+    if (str(at(node, "spec"), "podCIDR").empty() && !options_.pod_cidr.empty()) patch["spec"] = at(wanted, "spec");
+    have = co_await parts_.client.patch(nodes, "", options_.node_name, client::PatchType::kMerge, std::move(patch), {});
   }
-  co_return fail(wrap(std::move(last), "cannot register node " + options_.node_name));
+  if (!have) co_return fail(std::move(have).error());
+  node_uid_ = (*have)->uid();
+  const Json node = (*have)->parse();
+  api_status_ = at(node, "status");
+  auto written = co_await write_status();
+  up_to_date_ = written.has_value();
+  co_return written;
 }
 
 void NodeReporter::start(std::function<void(const Pressure&)> tick) {
@@ -125,13 +136,11 @@ Task<Status> NodeReporter::renew_lease() {
 Task<void> NodeReporter::status_loop() {
   while (true) {
     co_await changed_.wait();
-    auto written = co_await write_status();
+    auto written = up_to_date_ ? co_await write_status() : co_await bring_up_to_date();
     if (written) continue;
     log::warn("cannot write the node's status", {{"node", options_.node_name}, {"error", written.error().message}});
-    if (written.error().code == Code::kNotFound) {
-      // Someone deleted the Node: it comes back, as on Kubernetes.
-      (void)co_await register_node();
-    }
+    // Someone deleted the Node: it comes back, as on Kubernetes.
+    if (written.error().code == Code::kNotFound) up_to_date_ = false;
     co_await parts_.clock.sleep(std::chrono::seconds(1));
     changed_.notify();
   }

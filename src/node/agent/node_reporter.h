@@ -22,7 +22,8 @@ class NodeReporter {
 
   void set_machine(Machine machine) { machine_ = std::move(machine); }
   void set_port(std::uint16_t port) { port_ = port; }
-  /// Creates the Node or brings its labels up to date, and writes its first status.
+  /// Creates the Node or brings its labels up to date, and writes its first status. Where the API shows the Node but
+  /// cannot write (kServiceUnavailable), that is left to start()'s loop.
   Task<Status> register_node();
   /// Starts renewing and reporting. `tick` runs at every renewal with what the disk looks like.
   void start(std::function<void(const Pressure&)> tick);
@@ -33,6 +34,7 @@ class NodeReporter {
  private:
   Task<void> lease_loop();
   Task<void> status_loop();
+  Task<Status> bring_up_to_date();
   Task<Status> renew_lease();
   Task<Status> write_status();
   void tell_limitations();
@@ -47,7 +49,8 @@ class NodeReporter {
   std::function<void(const Pressure&)> tick_;
   std::uint16_t port_ = 0;
   std::string node_uid_;
-  Json api_status_;  ///< as the API last answered
+  bool up_to_date_ = false;  ///< labels and a first status are written, and nobody deleted the Node since
+  Json api_status_;          ///< as the API last answered
   Json written_;
   std::chrono::steady_clock::time_point written_at_;
   api::ObjectPtr lease_;

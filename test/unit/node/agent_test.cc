@@ -195,6 +195,38 @@ TEST_CASE("an identity that is refused is told at once") {
   });
 }
 
+TEST_CASE("an API that cannot write keeps no pod from being taken over") {
+  with_agent([](Fixture& f) -> Task<void> {
+    auto agent = f.make();
+    auto started = co_await agent->start();
+    REQUIRE(started.has_value());
+    f.add_pod("a");
+    bool ok = co_await eventually([&] { return f.phase("a") == "Running"; });
+    REQUIRE(ok);
+    co_await agent->stop();
+    agent.reset();
+    f.client.set_status("nodes", "", "node1", Json::object(), false);
+    f.client.react([](const FakeClient::Call& call) -> std::optional<Error> {
+      if (call.verb == "get" || call.verb == "list" || call.verb == "watch") return std::nullopt;
+      return Error{Code::kServiceUnavailable, "the store cannot write: disk full"};
+    });
+    agent = f.make();
+    started = co_await agent->start();
+    REQUIRE(started.has_value());
+    co_await settle();
+    CHECK(f.runtime.starts("app") == 1);
+    CHECK(f.runtime.sandboxes.size() == 1);
+    CHECK(at(f.client.json("nodes", "", "node1"), "status", "conditions").empty());
+    f.client.clear_reactors();
+    ok = co_await eventually([&] {
+      f.clock.advance(1s);
+      return !at(f.client.json("nodes", "", "node1"), "status", "conditions").empty();
+    });
+    CHECK(ok);
+    co_await agent->stop();
+  });
+}
+
 TEST_CASE("images go largest first, never pinned or used ones") {
   const auto image = [](const char* id, std::uint64_t size, bool pinned) {
     runtime::Image out;
