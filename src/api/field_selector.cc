@@ -48,25 +48,21 @@ constexpr std::array kSelectable = {
     Selectable{"", "events", "reportingComponent", "reportingComponent", ""},
     Selectable{"", "events", "source", "source.component", ""},
     Selectable{"", "events", "type", "type", ""},
+    // events.k8s.io/v1 shows the same objects with other names (pkg/apis/events/v1).
+    Selectable{"events.k8s.io", "events", "regarding.kind", "regarding.kind", ""},
+    Selectable{"events.k8s.io", "events", "regarding.namespace", "regarding.namespace", ""},
+    Selectable{"events.k8s.io", "events", "regarding.name", "regarding.name", ""},
+    Selectable{"events.k8s.io", "events", "regarding.uid", "regarding.uid", ""},
+    Selectable{"events.k8s.io", "events", "regarding.apiVersion", "regarding.apiVersion", ""},
+    Selectable{"events.k8s.io", "events", "regarding.resourceVersion", "regarding.resourceVersion", ""},
+    Selectable{"events.k8s.io", "events", "regarding.fieldPath", "regarding.fieldPath", ""},
+    Selectable{"events.k8s.io", "events", "reason", "reason", ""},
+    Selectable{"events.k8s.io", "events", "reportingController", "reportingController", ""},
+    Selectable{"events.k8s.io", "events", "type", "type", ""},
 };
 
-// events.k8s.io/v1 writes the same object with other names.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kNewEventPaths = {{
-    {"involvedObject.kind", "regarding.kind"},
-    {"involvedObject.namespace", "regarding.namespace"},
-    {"involvedObject.name", "regarding.name"},
-    {"involvedObject.uid", "regarding.uid"},
-    {"involvedObject.apiVersion", "regarding.apiVersion"},
-    {"involvedObject.resourceVersion", "regarding.resourceVersion"},
-    {"involvedObject.fieldPath", "regarding.fieldPath"},
-    {"reportingComponent", "reportingController"},
-    {"source", "deprecatedSource.component"},
-}};
-
-bool is_new_event(const Resource& resource) { return resource.group == "events.k8s.io" && resource.plural == "events"; }
-
 bool offers(const Selectable& field, const Resource& resource) {
-  return field.plural == resource.plural && (field.group == resource.group || is_new_event(resource));
+  return field.plural == resource.plural && field.group == resource.group;
 }
 
 const Selectable* find_selectable(const Resource& resource, std::string_view name) {
@@ -74,15 +70,6 @@ const Selectable* find_selectable(const Resource& resource, std::string_view nam
     if (field.field == name && offers(field, resource)) return &field;
   }
   return nullptr;
-}
-
-std::string_view path_of(const Resource& resource, const Selectable& field) {
-  if (is_new_event(resource)) {
-    for (const auto& [old_path, new_path] : kNewEventPaths) {
-      if (old_path == field.field) return new_path;
-    }
-  }
-  return field.path;
 }
 
 // Terms between commas that no backslash protects.
@@ -145,10 +132,10 @@ Result<FieldSelector::Requirement> parse_term(std::string_view term, std::string
 bool place(const Resource& resource, const std::vector<std::string>& extra_fields, FieldSelector::Requirement& out) {
   if (out.field == "metadata.name" || out.field == "metadata.namespace") return true;
   if (const auto* field = find_selectable(resource, out.field)) {
-    out.path = path_of(resource, *field);
+    out.path = field->path;
     out.absent = field->absent;
     // Newer events name their source in the controller field only.
-    if (out.field == "source") out.second_path = is_new_event(resource) ? "reportingController" : "reportingComponent";
+    if (out.field == "source") out.second_path = "reportingComponent";
     return true;
   }
   out.path = out.field;

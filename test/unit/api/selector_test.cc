@@ -125,7 +125,9 @@ TEST_CASE("field selectors of other resources and bad ones") {
   CHECK(FieldSelector::parse(res("jobs.batch"), "status.successful=3")->matches(**job));
   auto event =
       Object::from_json(*parse_json(R"({"metadata":{"name":"e"},"reportingController":"c","regarding":{"name":"p"}})"));
-  CHECK(FieldSelector::parse(res("events.events.k8s.io"), "involvedObject.name=p,source=c")->matches(**event));
+  CHECK(FieldSelector::parse(res("events.events.k8s.io"), "regarding.name=p,reportingController=c")->matches(**event));
+  CHECK(error("events.events.k8s.io", "involvedObject.name=p") == "field label not supported: involvedObject.name");
+  CHECK(error("events.events.k8s.io", "source=c") == "field label not supported: source");
 }
 
 TEST_CASE("field values of odd bytes") {
