@@ -92,13 +92,13 @@ bool fits(const Json& value) {
 
 Status coerce_time(Json& value, bool micro) {
   if (!value.is_string()) return mismatch_value(value, "string");
-  auto time = parse_rfc3339(str(value));
+  auto time = parse_moment(str(value));
   if (!time) {
     return fail(Code::kBadRequest, "parsing time " + dump_json(value) +
                                        " as \"2006-01-02T15:04:05Z07:00\": cannot parse " + dump_json(value) +
                                        " as \"2006\"");
   }
-  value = micro ? format_rfc3339_micro(*time) : format_rfc3339(*time);
+  value = format_moment(*time, micro);
   return {};
 }
 

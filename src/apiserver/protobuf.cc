@@ -141,10 +141,7 @@ std::optional<Scalars> read_scalars(std::string_view bytes) {
 
 Json time_value(const Scalars& in, bool micro) {
   const auto seconds = static_cast<std::int64_t>(in.numbers[1]);
-  const auto nanos = static_cast<std::int64_t>(static_cast<std::int32_t>(in.numbers[2]));
-  const WallTime time{
-      std::chrono::duration_cast<WallTime::duration>(std::chrono::seconds(seconds) + std::chrono::nanoseconds(nanos))};
-  return micro ? format_rfc3339_micro(time) : format_rfc3339(time);
+  return format_moment(Moment::from_unix(seconds, static_cast<std::int32_t>(in.numbers[2])), micro);
 }
 
 // Go's Duration as text; its JSON form takes any unit, so whole nanoseconds need no others.

@@ -1,5 +1,6 @@
 #include "brume/base/time.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 
@@ -9,10 +10,14 @@ namespace {
 
 using std::chrono::floor;
 
-std::string format(WallTime time, int digits) {
-  const auto day = floor<std::chrono::days>(time);
+constexpr std::chrono::sys_seconds kFirst = std::chrono::sys_days(std::chrono::year(0) / 1 / 1);
+constexpr std::chrono::sys_seconds kLast =
+    std::chrono::sys_days(std::chrono::year(10000) / 1 / 1) - std::chrono::seconds(1);
+
+std::string format(const Moment& moment, int digits) {
+  const auto day = floor<std::chrono::days>(moment.seconds);
   const std::chrono::year_month_day date{day};
-  const std::chrono::hh_mm_ss clock{std::chrono::duration_cast<std::chrono::nanoseconds>(time - day)};
+  const std::chrono::hh_mm_ss clock{moment.seconds - day};
   std::array<char, 48> text{};
   int length = std::snprintf(text.data(), text.size(), "%04d-%02u-%02uT%02d:%02d:%02d", static_cast<int>(date.year()),
                              static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
@@ -20,11 +25,16 @@ std::string format(WallTime time, int digits) {
                              static_cast<int>(clock.seconds().count()));
   std::string out(text.data(), static_cast<std::size_t>(length));
   if (digits > 0) {
-    length = std::snprintf(text.data(), text.size(), ".%09lld", static_cast<long long>(clock.subseconds().count()));
+    length = std::snprintf(text.data(), text.size(), ".%09lld", static_cast<long long>(moment.fraction.count()));
     out.append(text.data(), static_cast<std::size_t>(digits) + 1);
   }
   out.push_back('Z');
   return out;
+}
+
+std::string format(WallTime time, int digits) {
+  const auto seconds = floor<std::chrono::seconds>(time);
+  return format(Moment{seconds, time - seconds}, digits);
 }
 
 // Reads `count` digits off the front of `text`.
@@ -82,7 +92,29 @@ std::string format_rfc3339(WallTime time) { return format(time, 0); }
 std::string format_rfc3339_micro(WallTime time) { return format(time, 6); }
 std::string format_rfc3339_nano(WallTime time) { return format(time, 9); }
 
+std::string format_moment(const Moment& moment, bool micro) { return format(moment, micro ? 6 : 0); }
+
+Moment Moment::from_unix(std::int64_t seconds, std::int32_t nanos) {
+  constexpr std::int32_t kSecond = 1'000'000'000;
+  const auto clamped = std::clamp(seconds, kFirst.time_since_epoch().count() + 3, kLast.time_since_epoch().count() - 3);
+  std::int64_t carried = nanos / kSecond;
+  std::int64_t rest = nanos % kSecond;
+  if (rest < 0) {
+    rest += kSecond;
+    --carried;
+  }
+  return {std::chrono::sys_seconds(std::chrono::seconds(clamped + carried)), std::chrono::nanoseconds(rest)};
+}
+
 std::optional<WallTime> parse_rfc3339(std::string_view text) {
+  const auto moment = parse_moment(text);
+  if (!moment) return std::nullopt;
+  constexpr auto kLow = std::chrono::ceil<std::chrono::seconds>(WallTime::min());
+  constexpr auto kHigh = floor<std::chrono::seconds>(WallTime::max()) - std::chrono::seconds(1);
+  return std::clamp(moment->seconds, kLow, kHigh) + moment->fraction;
+}
+
+std::optional<Moment> parse_moment(std::string_view text) {
   const auto year = take_digits(text, 4);
   if (!year || text.empty() || text.front() != '-') return std::nullopt;
   text.remove_prefix(1);
@@ -111,8 +143,10 @@ std::optional<WallTime> parse_rfc3339(std::string_view text) {
   const std::chrono::year_month_day date{std::chrono::year(*year), std::chrono::month(static_cast<unsigned>(*month)),
                                          std::chrono::day(static_cast<unsigned>(*day))};
   if (!date.ok()) return std::nullopt;
-  return std::chrono::sys_days(date) + std::chrono::hours(*hour) + std::chrono::minutes(*minute) +
-         std::chrono::seconds(*second) + fraction - *offset;
+  const std::chrono::sys_seconds seconds = std::chrono::sys_days(date) + std::chrono::hours(*hour) +
+                                           std::chrono::minutes(*minute) + std::chrono::seconds(*second) - *offset;
+  if (seconds < kFirst || seconds > kLast) return std::nullopt;
+  return Moment{seconds, fraction};
 }
 
 }  // namespace brume

@@ -23,6 +23,19 @@ TEST_CASE("RFC 3339 times are read and written") {
   CHECK(format_rfc3339_nano(*time) == "2024-02-29T21:59:59.123456789Z");
   CHECK(format_rfc3339(*time) == "2024-02-29T21:59:59Z");
   CHECK_FALSE(parse_rfc3339("2023-02-29T00:00:00Z"));
+  // Years that a count of nanoseconds cannot hold.
+  for (const auto* text :
+       {"0001-01-01T00:00:02.000000Z", "9999-12-31T23:59:59.999999Z", "0000-01-01T00:00:00.000000Z"}) {
+    CHECK(format_moment(*parse_moment(text), true) == text);
+  }
+  CHECK(format_rfc3339(*parse_rfc3339("0001-01-01T00:00:02Z")).starts_with("1677-"));
+  CHECK(format_rfc3339(*parse_rfc3339("9999-12-31T23:59:59Z")).starts_with("2262-"));
+  CHECK_FALSE(parse_moment("9999-12-31T23:59:59-01:00"));
+  CHECK_FALSE(parse_moment("0000-01-01T00:00:00+01:00"));
+  CHECK(format_moment(Moment::from_unix(-62135596798, 0), true) == "0001-01-01T00:00:02.000000Z");
+  CHECK(format_moment(Moment::from_unix(1, -1), true) == "1970-01-01T00:00:00.999999Z");
+  CHECK(format_moment(Moment::from_unix(std::numeric_limits<std::int64_t>::max(), -1), false).starts_with("9999-"));
+  CHECK(format_moment(Moment::from_unix(std::numeric_limits<std::int64_t>::min(), 5), false).starts_with("0000-"));
   CHECK_FALSE(parse_rfc3339("2023-02-28 00:00:00Z"));
   CHECK_FALSE(parse_rfc3339("2023-02-28T00:00:00"));
 }
