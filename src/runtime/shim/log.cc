@@ -113,7 +113,8 @@ void log_output(int index, int stream, const char* data, size_t size) {
 void log_flush(int index, int stream) {
   Container& c = containers[index];
   if (c.partial[stream] == 0) return;
-  emit(c.log, stream, true, lines[index][stream], c.partial[stream], now_wall());
+  // No newline ended it, so it is partial, as containerd and CRI-O write it.
+  emit(c.log, stream, false, lines[index][stream], c.partial[stream], now_wall());
   c.partial[stream] = 0;
   write_out(c.log);
 }
