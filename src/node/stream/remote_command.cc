@@ -28,6 +28,12 @@ void apply_resize(const Json& size, std::uint16_t& columns, std::uint16_t& rows)
   rows = static_cast<std::uint16_t>(num(size, "Height"));
 }
 
+/// What the error channel says of an end: from v4 on a Status; before that text, and "" (nothing is sent) for success.
+std::string end_text(std::string_view protocol, const Json& status) {
+  if (protocol.starts_with("v4.") || protocol.starts_with("v5.")) return dump_json(status);
+  return str(status, "status") == "Success" ? std::string() : std::string(str(status, "message"));
+}
+
 /// Frames of one WebSocket: a channel byte before the data, or a digit before base64 text.
 struct Framing {
   std::shared_ptr<http::WebSocket> socket;
@@ -43,6 +49,11 @@ struct Framing {
       frame += data;
     }
     co_return co_await socket->write(frame, base64);
+  }
+
+  Task<void> send_end(Json status) const {
+    const std::string text = end_text(socket->protocol(), status);
+    if (!text.empty()) (void)co_await send(kError, text);
   }
 };
 
@@ -93,11 +104,11 @@ Task<void> websocket_output(Framing frames, std::shared_ptr<Session> session, St
   while (true) {
     auto chunk = co_await session->read();
     if (!chunk) {
-      (void)co_await frames.send(kError, dump_json(error_status(chunk.error())));
+      co_await frames.send_end(error_status(chunk.error()));
       break;
     }
     if (chunk->ended) {
-      (void)co_await frames.send(kError, dump_json(exit_status(chunk->exit_code)));
+      co_await frames.send_end(exit_status(chunk->exit_code));
       break;
     }
     const bool is_stderr = chunk->channel == Session::Channel::kStderr;
@@ -127,7 +138,7 @@ Task<void> websocket_body(std::shared_ptr<http::WebSocket> socket, bool base64, 
     if (!shared->client_gone) co_await websocket_output(frames, shared->session, options);
     shared->session->close();  // input that still comes is dropped
   } else {
-    (void)co_await frames.send(kError, dump_json(error_status(opened.error())));
+    co_await frames.send_end(error_status(opened.error()));
   }
   (void)co_await socket->close(1000, "");
 }
@@ -199,16 +210,12 @@ Task<void> spdy_watch_end(std::shared_ptr<http::SpdySession> spdy, std::shared_p
 
 Task<void> spdy_output(SpdyStreams streams, std::string protocol, std::shared_ptr<Session> session,
                        StreamOptions options) {
-  // From v4 on the error stream carries a Status; before that, text and nothing for success.
-  const bool structured = protocol == "v4.channel.k8s.io";
   while (true) {
     auto chunk = co_await session->read();
     if (!chunk || chunk->ended) {
-      const Json status = chunk ? exit_status(chunk->exit_code) : error_status(chunk.error());
-      if (structured) {
-        (void)co_await streams.error->write(dump_json(status));
-      } else if (str(status, "status") != "Success") {
-        (void)co_await streams.error->write(str(status, "message"));
+      const std::string text = end_text(protocol, chunk ? exit_status(chunk->exit_code) : error_status(chunk.error()));
+      if (!text.empty()) {
+        (void)co_await streams.error->write(text);
       }
       break;
     }
@@ -241,9 +248,7 @@ Task<void> spdy_body(std::shared_ptr<http::SpdySession> spdy, std::string protoc
   *done = true;
   auto opened = co_await open();
   if (!opened) {
-    const Json status = error_status(opened.error());
-    (void)co_await streams.error->write(protocol == "v4.channel.k8s.io" ? dump_json(status)
-                                                                        : std::string(str(status, "message")));
+    (void)co_await streams.error->write(end_text(protocol, error_status(opened.error())));
     (void)co_await streams.error->close_write();
     co_return;
   }

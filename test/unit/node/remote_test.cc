@@ -83,6 +83,9 @@ struct FakeExchange : http::Exchange {
   Task<Result<std::unique_ptr<http::WebSocket>>> accept_websocket(std::string) override {
     co_return fail(Code::kInternal, "");
   }
+  Task<Result<std::unique_ptr<http::BodyWriter>>> respond_websocket(std::string, http::SocketBody) override {
+    co_return fail(Code::kInternal, "none");
+  }
   Task<Result<std::unique_ptr<http::Stream>>> upgrade(http::Headers) override { co_return fail(Code::kInternal, ""); }
 };
 
@@ -252,6 +255,20 @@ TEST_CASE("base64 framing") {
     co_await serve_websocket(socket, {false, true, false, false}, opens(shared));
     REQUIRE(socket->outgoing.size() == 3);
     CHECK(socket->outgoing[1] == "1aGk=");
+  });
+}
+
+TEST_CASE("before v4 the error channel has text, and nothing for success") {
+  run([]() -> Task<void> {
+    Executor executor = co_await boost::asio::this_coro::executor;
+    for (const int code : {0, 3}) {
+      auto socket = std::make_shared<FakeSocket>(executor, "channel.k8s.io");
+      auto shared = std::make_shared<FakeSession::Shared>(executor);
+      shared->chunks.push_back({runtime::Session::Channel::kStdout, "", true, code});
+      co_await serve_websocket(socket, {false, true, false, false}, opens(shared));
+      REQUIRE(socket->outgoing.size() == (code == 0 ? 1 : 2));
+      if (code != 0) CHECK(socket->outgoing[1] == "\3command terminated with non-zero exit code: exit status 3");
+    }
   });
 }
 
