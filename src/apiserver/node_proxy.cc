@@ -235,13 +235,30 @@ Task<Result<Answer>> Impl::stream_logs(Call& call, const Json& pod) {
   if ((*source)->status() != 200) {
     co_return fail(node_error((*source)->status(), co_await read_some(**source, kMaxNodeError)));
   }
-  http::Headers headers{{"Content-Type", "text/plain"}};
-  add_common_headers(call, headers);
-  BRUME_CO_TRY(const std::unique_ptr<http::BodyWriter> writer,
-               co_await call.exchange.respond_stream(200, std::move(headers)));
-  record(call, 200, clock.steady());
+  BRUME_CO_TRY(const std::unique_ptr<http::BodyWriter> writer, co_await start_logs(call));
+  record(call, call.exchange.wants_websocket() ? 101 : 200, clock.steady());
   co_await copy_body(**source, *writer);
   co_return Answer{};
+}
+
+Task<Result<std::unique_ptr<http::BodyWriter>>> Impl::start_logs(Call& call) {
+  if (!call.exchange.wants_websocket()) {
+    http::Headers headers{{"Content-Type", "text/plain"}};
+    add_common_headers(call, headers);
+    co_return co_await call.exchange.respond_stream(200, std::move(headers));
+  }
+  const auto offered = call.exchange.websocket_protocols();
+  const auto known = std::ranges::find_if(
+      offered, [](const auto& one) { return one == "binary.k8s.io" || one == "base64.binary.k8s.io"; });
+  if (known == offered.end() && !offered.empty()) {
+    co_return fail(Code::kBadRequest,
+                   "the WebSocket sub-protocols of logs are binary.k8s.io and base64.binary.k8s.io, or none");
+  }
+  const std::string protocol = offered.empty() ? "" : *known;
+  const auto how = protocol.starts_with("base64") ? http::SocketBody::kBase64 : http::SocketBody::kBinary;
+  BRUME_CO_TRY(std::unique_ptr<http::BodyWriter> writer, co_await call.exchange.respond_websocket(protocol, how));
+  BRUME_CO_CHECK(co_await writer->write(""));  // tells that the stream is open, as Kubernetes' server does
+  co_return writer;
 }
 
 Task<void> Impl::copy_body(http::ResponseStream& source, http::BodyWriter& writer) {

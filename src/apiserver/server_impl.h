@@ -74,6 +74,7 @@ struct ApiServer::Impl {
   [[nodiscard]] static bool connects(const Call& call);
   Task<Result<Answer>> serve_node(Call& call);
   Task<Result<Answer>> stream_logs(Call& call, const Json& pod);
+  static Task<Result<std::unique_ptr<http::BodyWriter>>> start_logs(Call& call);
   Task<Result<Answer>> upgrade_at_node(Call& call, std::string url);
   Task<Result<Answer>> pass_upgrade(Call& call, std::shared_ptr<http::Client> client, http::ClientRequest request);
   Task<Status> admit_connect(Call& call) const;

@@ -1,4 +1,6 @@
 // WATCH over HTTP: one JSON line an event, bookmarks in between, an ERROR event for what cannot go on.
+#include <algorithm>
+
 #include "brume/base/random.h"
 #include "brume/base/strings.h"
 #include "brume/base/task.h"
@@ -42,6 +44,18 @@ class Counted {
   metrics::Gauge& gauge_;
 };
 
+// Over a WebSocket, which browsers can open, each event is a message.
+Task<Result<std::unique_ptr<http::BodyWriter>>> start_watch(Call& call) {
+  if (call.exchange.wants_websocket()) {
+    const auto offered = call.exchange.websocket_protocols();
+    const auto known = std::ranges::find(offered, "binary.k8s.io");
+    co_return co_await call.exchange.respond_websocket(known == offered.end() ? "" : *known, http::SocketBody::kLines);
+  }
+  http::Headers headers{{"Content-Type", "application/json"}};
+  add_common_headers(call, headers);
+  co_return co_await call.exchange.respond_stream(200, std::move(headers));
+}
+
 }  // namespace
 
 Task<Result<Answer>> Impl::watch(Call& call) {
@@ -49,12 +63,9 @@ Task<Result<Answer>> Impl::watch(Call& call) {
   const WatchQuery query = watch_query(call);
   auto stream = co_await registry.watch(*call.resource, query);
   if (!stream && stream.error().code != Code::kExpired) co_return fail(std::move(stream).error());
-  http::Headers headers{{"Content-Type", "application/json"}};
-  add_common_headers(call, headers);
-  BRUME_CO_TRY(const std::unique_ptr<http::BodyWriter> writer,
-               co_await call.exchange.respond_stream(200, std::move(headers)));
+  BRUME_CO_TRY(const std::unique_ptr<http::BodyWriter> writer, co_await start_watch(call));
   const Counted counted(long_running.with({"watch", call.resource->plural}));
-  record(call, 200, clock.steady());
+  record(call, call.exchange.wants_websocket() ? 101 : 200, clock.steady());
   if (!stream) {  // Kubernetes tells of an expired revision inside the stream
     std::string frame;
     WatchEncoder::append_error(frame, stream.error());

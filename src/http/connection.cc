@@ -518,4 +518,46 @@ Task<Result<std::unique_ptr<WebSocket>>> Connection::accept_websocket(std::strin
   co_return make_websocket(std::move(stream), executor_, WebSocketRole::kServer, std::move(protocol));
 }
 
+namespace {
+
+class MessageWriter final : public BodyWriter {
+ public:
+  MessageWriter(std::shared_ptr<WebSocket> socket, SocketBody how) : socket_(std::move(socket)), how_(how) {}
+
+  Task<Status> write(std::string_view bytes) override {
+    if (how_ == SocketBody::kBinary) co_return co_await socket_->write(bytes, false);
+    if (how_ == SocketBody::kBase64) co_return co_await socket_->write(base64_encode(bytes), true);
+    while (!bytes.empty()) {
+      const auto end = std::min(bytes.find('\n'), bytes.size());
+      BRUME_CO_CHECK(co_await socket_->write(bytes.substr(0, end), true));
+      bytes.remove_prefix(std::min(end + 1, bytes.size()));
+    }
+    co_return Status();
+  }
+
+  Task<Status> finish() override { return socket_->close(1000, ""); }
+
+ private:
+  std::shared_ptr<WebSocket> socket_;
+  SocketBody how_;
+};
+
+}  // namespace
+
+Task<Result<std::unique_ptr<BodyWriter>>> Connection::respond_websocket(std::string protocol, SocketBody how) {
+  BRUME_CO_TRY(std::shared_ptr<WebSocket> socket, co_await accept_websocket(std::move(protocol)));
+  tasks_.spawn("websocket peer watch", watch_socket(socket));
+  co_return std::make_unique<MessageWriter>(std::move(socket), how);
+}
+
+// Reads until the peer closes or is gone. Our own close() ends it too: the handler has no more to do then.
+Task<void> Connection::watch_socket(std::shared_ptr<WebSocket> socket) {
+  while (true) {
+    const auto message = co_await socket->read();
+    if (message && !message->closed) continue;
+    if (message || message.error().code != Code::kCancelled) tasks_.cancel();
+    co_return;
+  }
+}
+
 }  // namespace brume::http

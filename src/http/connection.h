@@ -40,6 +40,7 @@ class Connection final : public Exchange {
   [[nodiscard]] bool wants_websocket() const override;
   [[nodiscard]] std::vector<std::string> websocket_protocols() const override;
   Task<Result<std::unique_ptr<WebSocket>>> accept_websocket(std::string protocol) override;
+  Task<Result<std::unique_ptr<BodyWriter>>> respond_websocket(std::string protocol, SocketBody how) override;
   Task<Result<std::unique_ptr<Stream>>> upgrade(Headers headers) override;
 
  private:
@@ -68,6 +69,7 @@ class Connection final : public Exchange {
   void consume(std::size_t count);
   std::unique_ptr<Stream> take_transport();
   Task<void> watch_peer();
+  Task<void> watch_socket(std::shared_ptr<WebSocket> socket);
   Task<void> stop_watching();
 
   ServerShared& shared_;

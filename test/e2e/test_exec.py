@@ -10,7 +10,7 @@ import unittest
 import urllib.parse
 
 from harness import NodeTest, pod
-from rawclient import WebSocket, tls_context
+from rawclient import Refused, WebSocket, tls_context
 
 MIB = 1 << 20
 BIG = f'head -c {MIB - 4} /dev/zero | tr "\\0" x; echo end; exit 7'
@@ -49,6 +49,50 @@ class Exec(NodeTest):
     def exit_code(self, channels):
         status = json.loads(channels[3])
         return 0 if status['status'] == 'Success' else int(status['details']['causes'][0]['message'])
+
+    def messages(self, path, protocol, count):
+        """The first messages of a streamed answer but empty ones, and the socket."""
+        socket = WebSocket(self.node.name, tls_context(self.node.kubeconfig), path, protocol)
+        self.addCleanup(socket.close)
+        out = []
+        while len(out) < count:
+            opcode, payload = socket.receive()
+            if opcode in (WebSocket.TEXT, WebSocket.BINARY) and payload:
+                out.append((opcode, payload))
+        return out, socket
+
+    def test_logs_over_websocket(self):
+        self.apply(pod('talker', 'echo one; sleep 0.5; echo two', restartPolicy='Never'))
+        path = f'/api/v1/namespaces/{self.ns}/pods/talker/log?follow=true'
+        self.wait(lambda: self.peek('pods', 'talker')['status']['phase'] in ('Running', 'Succeeded'))
+        for protocol, kind, wanted in (('binary.k8s.io', WebSocket.BINARY, b'one\n'),
+                                       ('base64.binary.k8s.io', WebSocket.TEXT, base64.b64encode(b'one\n'))):
+            out, socket = self.messages(path, protocol, 1)
+            self.assertEqual(kind, out[0][0])
+            self.assertTrue(out[0][1].startswith(wanted[:3]), out)
+            while True:
+                opcode, payload = socket.receive()
+                if opcode == WebSocket.CLOSE:
+                    break
+            self.assertEqual(1000, int.from_bytes(payload[:2], 'big'))
+        with self.assertRaises(Refused) as refused:
+            self.messages(path, 'v5.channel.k8s.io', 1)
+        self.assertIn('binary.k8s.io', str(refused.exception))
+
+    def test_watch_over_websocket(self):
+        out, socket = self.messages(f'/api/v1/namespaces/{self.ns}/pods?watch=true', 'binary.k8s.io', 1)
+        self.assertEqual(WebSocket.TEXT, out[0][0])
+        event = json.loads(out[0][1])
+        self.assertEqual(('ADDED', 'box'), (event['type'], event['object']['metadata']['name']))
+        socket.send(WebSocket.CLOSE, (1000).to_bytes(2, 'big'))
+        while socket.receive()[0] != WebSocket.CLOSE:
+            pass
+
+    def test_an_unfinished_line_stays_unfinished(self):
+        self.apply(pod('blurt', '/bin/echo -n DONE; exit 1', restartPolicy='Never', terminationMessagePolicy='FallbackToLogsOnError'))
+        status = self.wait(lambda: self.peek('pods', 'blurt')['status']['containerStatuses'][0]['state']['terminated'])
+        self.assertEqual('DONE', status['message'])
+        self.assertEqual('DONE', self.k('logs', 'blurt'))
 
     def test_nothing_before_the_client_reads(self):
         """client-go up to 1.33 drops what comes before it has made its streams, so the server first sees it read."""

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -24,6 +25,13 @@ class BodyWriter {
   virtual Task<Status> finish() = 0;
 };
 
+/// How a WebSocket carries an answer that is streamed (k8s.io/apimachinery/pkg/util/httpstream/wsstream).
+enum class SocketBody : std::uint8_t {
+  kBinary,  ///< each write() is one binary message
+  kBase64,  ///< each write() is one text message of base64
+  kLines,   ///< each line that is written is one text message, without its end
+};
+
 /// One request and its one answer. Owner: the connection's loop; valid while the handler runs.
 class Exchange {
  public:
@@ -32,7 +40,8 @@ class Exchange {
   /// The whole request body. kRequestEntityTooLarge above `limit` bytes (checked against Content-Length before any is
   /// read), kTimeout when it comes too slowly, kBadRequest for broken framing.
   virtual Task<Result<std::string>> read_body(std::size_t limit) = 0;
-  /// Sends the whole answer. Exactly one of respond, respond_stream, accept_websocket, upgrade is called.
+  /// Sends the whole answer. Exactly one of respond, respond_stream, accept_websocket,
+  /// respond_websocket, upgrade is called.
   virtual Task<Status> respond(Response response) = 0;
   /// Starts a chunked answer. When the peer goes away, the handler's task is cancelled.
   virtual Task<Result<std::unique_ptr<BodyWriter>>> respond_stream(int status, Headers headers) = 0;
@@ -40,6 +49,9 @@ class Exchange {
   [[nodiscard]] virtual bool wants_websocket() const = 0;
   [[nodiscard]] virtual std::vector<std::string> websocket_protocols() const = 0;
   virtual Task<Result<std::unique_ptr<WebSocket>>> accept_websocket(std::string protocol) = 0;
+  /// As respond_stream(), over a WebSocket; what the peer sends is dropped, and finish() closes it. When the peer goes
+  /// away or closes, the handler's task is cancelled.
+  virtual Task<Result<std::unique_ptr<BodyWriter>>> respond_websocket(std::string protocol, SocketBody how) = 0;
   /// Answers 101 with `headers` (Connection and Upgrade are the caller's) and hands over the bytes.
   virtual Task<Result<std::unique_ptr<Stream>>> upgrade(Headers headers) = 0;
 };

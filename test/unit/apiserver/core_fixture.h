@@ -141,6 +141,9 @@ class FakeExchange : public http::Exchange {
   Task<Result<std::unique_ptr<http::WebSocket>>> accept_websocket(std::string) override {
     co_return fail(Code::kInternal, "none");
   }
+  Task<Result<std::unique_ptr<http::BodyWriter>>> respond_websocket(std::string, http::SocketBody) override {
+    co_return fail(Code::kInternal, "none");
+  }
   Task<Result<std::unique_ptr<http::Stream>>> upgrade(http::Headers) override {
     co_return fail(Code::kInternal, "none");
   }

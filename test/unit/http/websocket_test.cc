@@ -63,6 +63,61 @@ TEST_CASE("WebSocket messages go both ways, in every length form") {
   });
 }
 
+TEST_CASE("an answer is streamed over a WebSocket, until the peer goes") {
+  on_test_loop([]() -> Task<void> {
+    const Executor executor = co_await boost::asio::this_coro::executor;
+    bool cut = false;
+    const auto handler = [&cut](Exchange& exchange) -> Task<void> {
+      const std::string path = exchange.request().path;
+      const auto how = path == "/lines"    ? SocketBody::kLines
+                       : path == "/base64" ? SocketBody::kBase64
+                                           : SocketBody::kBinary;
+      auto writer = co_await exchange.respond_websocket(exchange.websocket_protocols().front(), how);
+      if (!writer) co_return;
+      (void)co_await (*writer)->write("one\ntwo\n");
+      if (path != "/endless") {
+        (void)co_await (*writer)->finish();
+        co_return;
+      }
+      struct Mark {
+        bool& set;
+        ~Mark() { set = true; }
+      } mark{cut};
+      co_await sleep_for(1h);
+    };
+    auto server = serve(handler, executor);
+    auto client = std::move(*Client::create({}));
+    const auto open = [&](std::string path) {
+      ClientRequest request;
+      request.url = url_of(*server, path);
+      return open_websocket(*client, request, {"p"});
+    };
+    const std::vector<std::pair<std::string, std::vector<std::string>>> expected = {
+        {"/lines", {"one", "two"}}, {"/binary", {"one\ntwo\n"}}, {"/base64", {"b25lCnR3bwo="}}};
+    for (const auto& [path, messages] : expected) {
+      auto socket = co_await open(path);
+      REQUIRE(socket);
+      for (const auto& wanted : messages) {
+        auto message = co_await (*socket)->read();
+        REQUIRE(message);
+        CHECK(message->data == wanted);
+        CHECK(message->text == (path != "/binary"));
+      }
+      auto last = co_await (*socket)->read();
+      REQUIRE(last);
+      CHECK(last->closed);
+    }
+    auto socket = co_await open("/endless");
+    REQUIRE(socket);
+    CO_CHECK((co_await (*socket)->read())->data == "one\ntwo\n");
+    CHECK_FALSE(cut);
+    (void)co_await (*socket)->close(1000, "");
+    for (int i = 0; i < 200 && !cut; ++i) co_await sleep_for(5ms);
+    CHECK(cut);
+    co_await server->stop();
+  });
+}
+
 TEST_CASE("WebSocket frames: fragments, pings, violations") {
   on_test_loop([]() -> Task<void> {
     const Executor executor = co_await boost::asio::this_coro::executor;
