@@ -96,14 +96,16 @@ std::string format_moment(const Moment& moment, bool micro) { return format(mome
 
 Moment Moment::from_unix(std::int64_t seconds, std::int32_t nanos) {
   constexpr std::int32_t kSecond = 1'000'000'000;
-  const auto clamped = std::clamp(seconds, kFirst.time_since_epoch().count() + 3, kLast.time_since_epoch().count() - 3);
+  constexpr std::int64_t kLow = kFirst.time_since_epoch().count();
+  constexpr std::int64_t kHigh = kLast.time_since_epoch().count();
   std::int64_t carried = nanos / kSecond;
   std::int64_t rest = nanos % kSecond;
   if (rest < 0) {
     rest += kSecond;
     --carried;
   }
-  return {std::chrono::sys_seconds(std::chrono::seconds(clamped + carried)), std::chrono::nanoseconds(rest)};
+  const std::int64_t sum = std::clamp(seconds, kLow, kHigh) + carried;
+  return {std::chrono::sys_seconds(std::chrono::seconds(std::clamp(sum, kLow, kHigh))), std::chrono::nanoseconds(rest)};
 }
 
 std::optional<WallTime> parse_rfc3339(std::string_view text) {

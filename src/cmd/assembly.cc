@@ -17,6 +17,7 @@
 #include "brume/base/clock.h"
 #include "brume/base/json.h"
 #include "brume/base/log.h"
+#include "brume/base/strings.h"
 #include "brume/base/task.h"
 #include "brume/client/informer.h"
 #include "brume/controller/controllers.h"
@@ -209,13 +210,15 @@ Status Assembly::Parts::write_kubeconfig() const {
   const std::string text = apiserver::kubeconfig(config);
   struct stat there{};
   const bool same_mode = ::stat(path.c_str(), &there) == 0 && (there.st_mode & 07777) == options.write_kubeconfig_mode;
-  // A start that changes nothing writes nothing.
-  if (same_mode && linux_os::read_file(path.string()).value_or("") == text) return {};
+  const std::string had = linux_os::read_file(path.string()).value_or("");
+  if (same_mode && had == text) return {};  // a start that changes nothing writes nothing
   auto written = apiserver::write_file_atomically(path, text, options.write_kubeconfig_mode);
   if (written) return {};
-  // One of an earlier start stays good as long as its certificate: a disk that takes no writes keeps no server from
-  // starting.
-  if (::access(path.c_str(), F_OK) != 0) return fail(wrap(written.error(), "--write-kubeconfig"));
+  // One that trusts the same CA is an earlier start's, and good as long as its certificate: a disk that takes no writes
+  // keeps no server from starting.
+  if (had.find(base64_encode(config.server_ca_pem)) == std::string::npos) {
+    return fail(wrap(written.error(), "--write-kubeconfig"));
+  }
   log::warn("the kubeconfig is an earlier start's", {{"error", written.error().message}});
   return {};
 }

@@ -55,7 +55,6 @@ Task<Status> NodeReporter::bring_up_to_date() {
     node_uid_ = (*have)->uid();
     Json patch = {{"metadata", {{"labels", at(wanted, "metadata", "labels")}}}};
     const Json node = (*have)->parse();
-    api_status_ = at(node, "status");
     if (str(at(node, "spec"), "podCIDR").empty() && !options_.pod_cidr.empty()) patch["spec"] = at(wanted, "spec");
     have = co_await parts_.client.patch(nodes, "", options_.node_name, client::PatchType::kMerge, std::move(patch), {});
   }
