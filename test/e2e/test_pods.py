@@ -49,6 +49,16 @@ def read_until(fd, text, seconds=15):
     return got.decode()
 
 
+def grpc_health_answer(status):
+    """What a gRPC health server sends (RFC 9113, 7541), as octal escapes for printf: settings, headers, the message, trailers."""
+    def frame(kind, flags, stream, payload):
+        return len(payload).to_bytes(3, 'big') + bytes([kind, flags]) + stream.to_bytes(4, 'big') + payload
+    headers = b'\x88\x0f\x10\x10application/grpc'
+    message = b'\0\0\0\0\2\x08' + bytes([status])
+    answer = frame(4, 0, 0, b'') + frame(1, 4, 1, headers) + frame(0, 0, 1, message) + frame(1, 5, 1, b'\0\x0bgrpc-status\x010')
+    return ''.join(f'\\{byte:03o}' for byte in answer)
+
+
 class Environment(NodeTest):
     """env, volumes and the other things that a container finds."""
 
@@ -315,6 +325,20 @@ class Life(NodeTest):
         self.wait_event('slow', 'Readiness probe failed: HTTP probe failed with statuscode: 404')
         self.sh('slow', 'echo hi > /www/index.html')
         self.assertEqual(0, container_status(self.wait_running('slow'))['restartCount'])
+
+    def test_grpc_probe(self):
+        self.apply(pod('grpc', f"""
+            printf '{grpc_health_answer(1)}' > /tmp/serving
+            printf '{grpc_health_answer(2)}' > /tmp/answer
+            printf '#!/bin/sh\\ncat /tmp/answer\\ncat > /dev/null\\n' > /tmp/server
+            chmod +x /tmp/server
+            while :; do nc -l -p 5000 -e /tmp/server; done""",
+                       readinessProbe={'grpc': {'port': 5000}, 'periodSeconds': 1}),
+                   pod('none', 'sleep 1000', readinessProbe={'grpc': {'port': 5000, 'service': 'x'}, 'periodSeconds': 1}))
+        self.wait_event('grpc', 'Unhealthy: Readiness probe failed: service unhealthy (responded with "NOT_SERVING")')
+        self.sh('grpc', 'mv /tmp/serving /tmp/answer')
+        self.wait_running('grpc')
+        self.wait_event('none', 'Unhealthy: Readiness probe failed: error: failed to connect service at "')
 
     def test_pre_stop_and_grace(self):
         host = self.node.dir / 'hooks'

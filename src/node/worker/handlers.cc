@@ -8,6 +8,7 @@
 #include "brume/base/json.h"
 #include "brume/base/strings.h"
 #include "brume/http/client.h"
+#include "brume/http/grpc_health.h"
 #include "pod/pod.h"
 
 namespace brume::node {
@@ -18,7 +19,8 @@ namespace {
 
 constexpr std::size_t kOutputLimit = 10 * 1024;  // of a handler's output that is kept (pkg/probe)
 constexpr int kMaxRedirects = 10;
-constexpr std::chrono::hours kNoTimeout{1};  // hooks are bounded by the pod's grace
+constexpr std::chrono::seconds kRedialDelay{1};                          // grpc-go's first back-off
+constexpr std::chrono::milliseconds kNoTimeout = std::chrono::hours(1);  // hooks are bounded by the pod's grace
 
 std::string host_text(const std::string& host) {
   return host.find(':') != std::string::npos && !host.starts_with('[') ? "[" + host + "]" : host;
@@ -33,6 +35,7 @@ class Runner final : public HandlerRunner {
     if (request.handler.contains("exec")) co_return co_await run_exec(std::move(request));
     if (request.handler.contains("httpGet")) co_return co_await run_http(std::move(request));
     if (request.handler.contains("tcpSocket")) co_return co_await run_tcp(std::move(request));
+    if (request.handler.contains("grpc")) co_return co_await run_grpc(std::move(request));
     if (request.handler.contains("sleep")) {
       co_await clock_.sleep(std::chrono::seconds(num(at(request.handler, "sleep"), "seconds")));
       co_return HandlerResult{true, ""};
@@ -166,6 +169,55 @@ class Runner final : public HandlerRunner {
     co_return HandlerResult{false,
                             "dial tcp " + host_text(host) + ":" + std::to_string(port) + ": " +
                                 (deadline->hit ? std::string("i/o timeout") : "connect: " + to_lower(ec.message()))};
+  }
+
+  // As grpc-go does for the kubelet, tries again after a failed connection while the timeout leaves the time for it.
+  Task<Result<http::GrpcHealth>> check_grpc(std::string host, int port, std::string service,
+                                            std::chrono::milliseconds timeout) {
+    const auto end = clock_.steady() + timeout;
+    while (true) {
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - clock_.steady());
+      auto answer = co_await http::check_grpc_health(host, static_cast<std::uint16_t>(port), service, left);
+      const bool unconnected =
+          !answer && (answer.error().code == Code::kIo || answer.error().code == Code::kServiceUnavailable);
+      if (!unconnected || clock_.steady() + kRedialDelay >= end) co_return answer;
+      co_await clock_.sleep(kRedialDelay);
+    }
+  }
+
+  Task<HandlerResult> run_grpc(HandlerRequest request) {
+    const Json grpc = at(request.handler, "grpc");
+    const int port = resolve_port(at(grpc, "port"), Json());
+    if (port == 0) co_return HandlerResult{false, "invalid port: " + dump_json(at(grpc, "port"))};
+    const std::string address = host_text(request.pod_ip) + ":" + std::to_string(port);
+    const auto timeout = request.timeout.count() > 0 ? request.timeout : kNoTimeout;
+    const std::string timeout_text = duration_text_ms(timeout);
+    const auto answer = co_await check_grpc(request.pod_ip, port, std::string(str(grpc, "service")), timeout);
+    if (!answer && answer.error().code == Code::kTimeout) {
+      co_return HandlerResult{false, "timeout: failed to connect service \"" + address + "\" within " + timeout_text +
+                                         ": context deadline exceeded"};
+    }
+    if (!answer) {
+      co_return HandlerResult{false,
+                              "error: failed to connect service at \"" + address + "\": " + answer.error().message};
+    }
+    co_return judge(*answer, timeout_text);
+  }
+
+  static HandlerResult judge(const http::GrpcHealth& health, const std::string& timeout_text) {
+    if (health.grpc_status == http::GrpcHealth::kUnimplemented) {
+      return {false, "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): " +
+                         health.grpc_message};
+    }
+    if (health.grpc_status == http::GrpcHealth::kDeadlineExceeded)
+      return {false, "timeout: health rpc did not complete within " + timeout_text};
+    if (!health.serving_status) {
+      return {false, "error: health rpc probe failed: rpc error: code = " + http::grpc_code_name(health.grpc_status) +
+                         " desc = " + health.grpc_message};
+    }
+    if (*health.serving_status == http::GrpcHealth::kServing) return {true, "service healthy"};
+    return {false,
+            "service unhealthy (responded with \"" + http::grpc_serving_status_name(*health.serving_status) + "\")"};
   }
 
   runtime::Runtime& runtime_;

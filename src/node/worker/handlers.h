@@ -1,4 +1,4 @@
-// Probe and lifecycle handlers: exec in the container, HTTP and TCP to the pod, sleep.
+// Probe and lifecycle handlers: exec in the container, HTTP, TCP and gRPC to the pod, sleep.
 #pragma once
 
 #include <chrono>

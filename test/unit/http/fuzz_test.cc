@@ -7,7 +7,11 @@
 
 #include "catch.h"
 #include "spdy_frame.h"
+#include "support/http2_frames.h"
 
+#define LLVMFuzzerTestOneInput fuzz_grpc
+#include "grpc_fuzz.cc"
+#undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput fuzz_http
 #include "http_fuzz.cc"
 #undef LLVMFuzzerTestOneInput
@@ -63,4 +67,15 @@ TEST_CASE("SPDY sessions hold under mutated input") {
   brume::http::spdy::append_control(control, Type::kPing, 0, std::string("\0\0\0\1", 4));
   brume::http::spdy::append_control(control, Type::kRstStream, 0, std::string("\0\0\0\1\0\0\0\5", 8));
   mutate_and_run(fuzz_spdy, {session, session + control, control}, 600);
+}
+
+TEST_CASE("answers to a gRPC call hold under mutated input") {
+  using namespace brume::test::http2;
+  const std::string half = kSettings + headers(grpc_fields());
+  mutate_and_run(fuzz_grpc,
+                 {half + data_frame(message("\x08\x01")) + trailers("0"),
+                  half + data_frame("\0\0") + data_frame("\0\0\2\x08\2") + goaway(2),
+                  kSettings + headers(grpc_fields({{"grpc-status", "12"}, {"grpc-message", "no%20such"}}), true),
+                  kSettings + reset(8)},
+                 4000);
 }
