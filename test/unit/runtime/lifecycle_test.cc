@@ -37,7 +37,7 @@ TEST_CASE("a container runs, logs and tells its exit code", "[runtime]") {
   CHECK(ended->exit_code == 7);
   CHECK(ended->signal == 0);
   CHECK(ended->finished_at >= ended->started_at);
-  CHECK(log_text(spec.log_path, "stdout") == "hello\ntail\n");
+  CHECK(log_text(spec.log_path, "stdout") == "hello\ntail");
   CHECK(log_text(spec.log_path, "stderr") == "oops\n");
   std::string first = slurp(spec.log_path).substr(0, 30);
   CHECK(parse_rfc3339(first).has_value());
