@@ -65,7 +65,7 @@ start() {
   address=$(in_network kubectl get service hello-web -o 'jsonpath={.spec.clusterIP}')
   in_network curl -sS --retry 5 --retry-connrefused --max-time 5 "http://$address/"
   say ""
-  say "brume is up. Next: export KUBECONFIG=$KUBECONFIG; kubectl get pods -A -o wide"
+  say "brume is up. Next: export KUBECONFIG=$KUBECONFIG; ${isolated:+ip netns exec brume }kubectl get pods -A -o wide"
 }
 
 stop() {
