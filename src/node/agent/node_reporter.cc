@@ -19,7 +19,13 @@ constexpr const char* kLeaseNamespace = "kube-node-lease";
 
 NodeReporter::NodeReporter(const NodeOptions& options, NodeParts parts, client::EventRecorder& events,
                            const Executor& executor)
-    : options_(options), parts_(parts), events_(events), group_(executor), changed_(executor) {}
+    : options_(options),
+      parts_(parts),
+      events_(events),
+      group_(executor),
+      changed_(executor),
+      lease_retry_("the node's lease", "node", options.node_name),
+      status_retry_("the node's status", "node", options.node_name) {}
 
 Task<Status> NodeReporter::register_node() {
   const std::string data_dir = options_.data_dir;
@@ -86,11 +92,14 @@ void NodeReporter::tell_limitations() {
 Task<void> NodeReporter::lease_loop() {
   while (true) {
     auto renewed = co_await renew_lease();
-    if (!renewed) {
-      log::warn("cannot renew the node's lease", {{"node", options_.node_name}, {"error", renewed.error().message}});
+    std::chrono::seconds wait = kRenew;
+    if (renewed) {
+      lease_retry_.succeeded();
+    } else {
+      wait = lease_retry_.failed(renewed.error());
       lease_.reset();
     }
-    co_await parts_.clock.sleep(renewed ? kRenew : std::chrono::seconds(1));
+    co_await parts_.clock.sleep(wait);
     const std::string data_dir = options_.data_dir;
     pressure_ = co_await run_blocking([data_dir] { return read_pressure(data_dir); });
     if (tick_) tick_(pressure_);
@@ -136,11 +145,13 @@ Task<void> NodeReporter::status_loop() {
   while (true) {
     co_await changed_.wait();
     auto written = up_to_date_ ? co_await write_status() : co_await bring_up_to_date();
-    if (written) continue;
-    log::warn("cannot write the node's status", {{"node", options_.node_name}, {"error", written.error().message}});
+    if (written) {
+      status_retry_.succeeded();
+      continue;
+    }
     // Someone deleted the Node: it comes back, as on Kubernetes.
     if (written.error().code == Code::kNotFound) up_to_date_ = false;
-    co_await parts_.clock.sleep(std::chrono::seconds(1));
+    co_await parts_.clock.sleep(status_retry_.failed(written.error()));
     changed_.notify();
   }
 }

@@ -12,6 +12,7 @@
 #include "brume/client/client.h"
 #include "brume/client/events.h"
 #include "brume/node/agent.h"
+#include "worker/write_retry.h"
 
 namespace brume::node {
 
@@ -54,6 +55,7 @@ class NodeReporter {
   Json written_;
   std::chrono::steady_clock::time_point written_at_;
   api::ObjectPtr lease_;
+  WriteRetry lease_retry_, status_retry_;
 };
 
 }  // namespace brume::node

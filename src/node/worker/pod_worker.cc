@@ -22,7 +22,8 @@ PodWorker::PodWorker(WorkerContext& context, api::ObjectPtr pod, std::function<v
       uid_(object_->uid()),
       ns_(object_->ns()),
       name_(object_->name()),
-      runs_(make_runs(pod_)) {
+      runs_(make_runs(pod_)),
+      write_retry_("a pod's status", "pod", pod_text(pod_)) {
   start_time_ = parse_rfc3339(str(at(pod_, "status"), "startTime")).value_or(context_.clock.now());
   restore_from_api();
 }

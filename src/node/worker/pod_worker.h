@@ -18,6 +18,7 @@
 #include "worker/container_run.h"
 #include "worker/context.h"
 #include "worker/lifecycle.h"
+#include "worker/write_retry.h"
 
 namespace brume::node {
 
@@ -170,7 +171,8 @@ class PodWorker {
   Json wanted_;   ///< the status to be in the API
   Json written_;  ///< the status last written with success
   bool writing_ = false;
-  std::optional<Steady> write_retry_;
+  WriteRetry write_retry_;
+  std::optional<Steady> write_not_before_;
 };
 
 }  // namespace brume::node

@@ -1,16 +1,9 @@
 // Writing the pod's status the moment it changes.
-#include "brume/base/log.h"
 #include "pod/pod.h"
 #include "worker/pod_status.h"
 #include "worker/pod_worker.h"
 
 namespace brume::node {
-
-namespace {
-
-constexpr std::chrono::seconds kWriteRetry{1};
-
-}  // namespace
 
 Json PodWorker::make_wanted() const {
   const StatusInputs inputs{.pod = pod_,
@@ -39,11 +32,11 @@ void PodWorker::report() {
   // A finished pod's status is final, but it may still have to be written.
   if (!is_terminal_phase(str(wanted_, "phase"))) wanted_ = make_wanted();
   if (wanted_ == written_ || writing_) return;
-  if (write_retry_ && *write_retry_ > context_.clock.steady()) {
-    wake_at(*write_retry_);
+  if (write_not_before_ && *write_not_before_ > context_.clock.steady()) {
+    wake_at(*write_not_before_);
     return;
   }
-  write_retry_.reset();
+  write_not_before_.reset();
   writing_ = true;
   group_.spawn("pod status", write_status());
 }
@@ -61,6 +54,7 @@ Task<void> PodWorker::write_status() {
                                                  std::move(patch), std::move(options));
     if (answer) {
       written_ = wanted;
+      write_retry_.succeeded();
       if ((*answer)->uid() == uid_ && (*answer)->resource_version() > object_->resource_version()) {
         take(*answer);
       }
@@ -68,9 +62,7 @@ Task<void> PodWorker::write_status() {
       // The watch tells of the deletion; until then there is nobody to report to.
       written_ = wanted;
     } else {
-      log::warn("cannot write a pod's status, trying again",
-                {{"pod", pod_text(pod_)}, {"error", answer.error().message}});
-      write_retry_ = context_.clock.steady() + kWriteRetry;
+      write_not_before_ = context_.clock.steady() + write_retry_.failed(answer.error());
     }
   }
   writing_ = false;

@@ -90,19 +90,15 @@ TEST_CASE("the node registers, reports and renews its lease") {
         [&] { return f.client.find("leases.coordination.k8s.io", "kube-node-lease", "node1") != nullptr; });
     REQUIRE(ok);
     const auto renewed = [&] {
-      return str(at(f.client.json("leases.coordination.k8s.io", "kube-node-lease", "node1"), "spec"), "renewTime");
+      const Json lease = f.client.json("leases.coordination.k8s.io", "kube-node-lease", "node1");
+      return std::string(str(at(lease, "spec"), "renewTime"));
     };
-    const std::string first(
-        str(at(f.client.json("leases.coordination.k8s.io", "kube-node-lease", "node1"), "spec"), "renewTime"));
+    const std::string first = renewed();
     co_await settle();
     const auto writes = f.client.count("patch", "nodes", "status");
     f.clock.advance(10s);
-    ok = co_await eventually([&] {
-      return std::string(str(at(f.client.json("leases.coordination.k8s.io", "kube-node-lease", "node1"), "spec"),
-                             "renewTime")) != first;
-    });
+    ok = co_await eventually([&] { return renewed() != first; });
     CHECK(ok);
-    (void)renewed;
     co_await settle();
     // Nothing changed, so only the lease was written.
     CHECK(f.client.count("patch", "nodes", "status") == writes);

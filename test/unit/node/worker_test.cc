@@ -61,6 +61,35 @@ TEST_CASE("a status that has settled is written no more") {
   });
 }
 
+TEST_CASE("a status that cannot be written is tried again, ever more rarely, and arrives in the end") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    f.client.react([](const FakeClient::Call& call) -> std::optional<Error> {
+      if (call.verb != "patch" || call.subresource != "status") return std::nullopt;
+      return Error{Code::kServiceUnavailable, "the disk is full"};
+    });
+    f.start(WorkerFixture::pod_json());
+    const auto tries = [&] { return f.client.count("patch", "pods", "status"); };
+    bool ok = co_await eventually([&] { return tries() == 1; });
+    REQUIRE(ok);
+    std::size_t expected = 1;
+    for (const auto wait : {1s, 2s, 4s, 8s, 8s}) {
+      co_await settle();
+      f.clock.advance(wait - 1ms);
+      co_await settle();
+      CHECK(tries() == expected);
+      f.clock.advance(1ms);
+      ok = co_await eventually([&] { return tries() == expected + 1; });
+      REQUIRE(ok);
+      ++expected;
+    }
+    f.client.clear_reactors();
+    co_await settle();
+    f.clock.advance(8s);
+    ok = co_await f.until([&] { return f.phase() == "Running"; });
+    CHECK(ok);
+  });
+}
+
 TEST_CASE("init containers run one after the other, and only then the app") {
   with_worker([](WorkerFixture& f) -> Task<void> {
     f.start(two_inits());
