@@ -20,15 +20,17 @@ std::string_view bearer_token(const http::Headers& headers) {
   return trim(value.substr(space));
 }
 
+constexpr std::string_view kBearerProtocol = "base64url.bearer.authorization.k8s.io.";
+
 /// A browser cannot set headers on a WebSocket, so Kubernetes takes a token as one of the offered sub-protocols:
-/// base64url.bearer.authorization.k8s.io.TOKEN. Never picked as the connection's protocol: nobody serves that name.
+/// base64url.bearer.authorization.k8s.io.TOKEN.
 std::string websocket_token(const http::Headers& headers) {
-  constexpr std::string_view kPrefix = "base64url.bearer.authorization.k8s.io.";
   if (!headers.has_token("Connection", "upgrade") || !iequals(headers.get("Upgrade"), "websocket")) return {};
   for (const auto field : headers.get_all("Sec-WebSocket-Protocol")) {
     for (auto protocol : split(field, ',')) {
       protocol = trim(protocol);
-      if (protocol.starts_with(kPrefix)) return base64url_decode(protocol.substr(kPrefix.size())).value_or("");
+      if (protocol.starts_with(kBearerProtocol))
+        return base64url_decode(protocol.substr(kBearerProtocol.size())).value_or("");
     }
   }
   return {};
@@ -44,6 +46,11 @@ User from_certificate(const http::PeerCertificate& certificate) {
 }
 
 }  // namespace
+
+std::vector<std::string> without_token(std::vector<std::string> offered) {
+  std::erase_if(offered, [](const std::string& one) { return one.starts_with(kBearerProtocol); });
+  return offered;
+}
 
 bool User::in_group(std::string_view group) const { return std::ranges::find(groups, group) != groups.end(); }
 

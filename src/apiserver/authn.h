@@ -2,11 +2,15 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "access.h"
 #include "tokens.h"
 
 namespace brume::apiserver {
+
+/// The sub-protocols that a WebSocket offers without the one that carries a token, which no connection speaks.
+[[nodiscard]] std::vector<std::string> without_token(std::vector<std::string> offered);
 
 /// The chain that the API server uses. Thread-safe.
 class ChainAuthenticator : public Authenticator {

@@ -1,6 +1,7 @@
 // Logs, exec, attach and port-forward: passed on to the HTTPS endpoint of the pod's node.
 #include <array>
 
+#include "authn.h"
 #include "brume/base/strings.h"
 #include "brume/base/task.h"
 #include "errors.h"
@@ -247,7 +248,7 @@ Task<Result<std::unique_ptr<http::BodyWriter>>> Impl::start_logs(Call& call) {
     add_common_headers(call, headers);
     co_return co_await call.exchange.respond_stream(200, std::move(headers));
   }
-  const auto offered = call.exchange.websocket_protocols();
+  const auto offered = without_token(call.exchange.websocket_protocols());
   const auto known = std::ranges::find_if(
       offered, [](const auto& one) { return one == "binary.k8s.io" || one == "base64.binary.k8s.io"; });
   if (known == offered.end() && !offered.empty()) {

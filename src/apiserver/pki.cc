@@ -243,18 +243,14 @@ Result<KeyPair> Pki::make_leaf(Leaf which, WallTime now) const {
   const auto& ca = spec.purpose == x509::Purpose::kServer ? server_ca_ : client_ca_;
   BRUME_TRY(const PrivateKey key, PrivateKey::generate());
   BRUME_TRY(std::string pem, x509::issue(spec, key.public_key(), ca.certificate_pem, ca.key));
-  KeyPair pair{std::move(pem), key.to_pem()};
-  // Key first: a certificate without its key would be a pair that looks whole. Either way the next start mends it, and
-  // until then this process serves with what it holds: a disk that takes no writes must not lock everyone out.
-  auto written = write_file_atomically(key_path(options_, file_name(which)), pair.private_key_pem, 0600);
-  if (written) {
-    written = write_file_atomically(certificate_path(options_, file_name(which)), pair.certificate_pem, 0600);
-  }
-  if (!written) {
-    log::warn("a new certificate is in memory only",
-              {{"certificate", std::string(file_name(which))}, {"error", written.error().message}});
-  }
-  return pair;
+  return KeyPair{std::move(pem), key.to_pem()};
+}
+
+// Key first: a certificate without its key would be a pair that looks whole. A start that finds one without the other
+// makes both anew.
+Status Pki::save_leaf(Leaf which, const KeyPair& pair) const {
+  BRUME_CHECK(write_file_atomically(key_path(options_, file_name(which)), pair.private_key_pem, 0600));
+  return write_file_atomically(certificate_path(options_, file_name(which)), pair.certificate_pem, 0600);
 }
 
 Result<std::vector<Leaf>> Pki::renew_if_needed(WallTime now) {
@@ -262,9 +258,19 @@ Result<std::vector<Leaf>> Pki::renew_if_needed(WallTime now) {
   std::vector<Leaf> changed;
   for (const Leaf which : kLeaves) {
     auto& pair = leaves_[static_cast<std::size_t>(which)];
-    if (!is_due(which, pair, now)) continue;
-    BRUME_TRY(pair, make_leaf(which, now));
-    changed.push_back(which);
+    if (is_due(which, pair, now)) {
+      BRUME_TRY(pair, make_leaf(which, now));
+      changed.push_back(which);
+      unsaved_.insert(which);
+    }
+    if (!unsaved_.contains(which)) continue;
+    // This process serves with what it holds: a disk that takes no writes must not lock everyone out.
+    if (const auto saved = save_leaf(which, pair)) {
+      unsaved_.erase(which);
+    } else {
+      log::warn("a new certificate is in memory only",
+                {{"certificate", std::string(file_name(which))}, {"error", saved.error().message}});
+    }
   }
   return changed;
 }

@@ -1,6 +1,7 @@
 // WATCH over HTTP: one JSON line an event, bookmarks in between, an ERROR event for what cannot go on.
 #include <algorithm>
 
+#include "authn.h"
 #include "brume/base/random.h"
 #include "brume/base/strings.h"
 #include "brume/base/task.h"
@@ -44,12 +45,19 @@ class Counted {
   metrics::Gauge& gauge_;
 };
 
+// A browser that offers sub-protocols fails without one in the answer, so the first is taken whatever it is: the frames
+// are the same.
+std::string watch_protocol(const std::vector<std::string>& offered) {
+  if (offered.empty()) return "";
+  const auto known = std::ranges::find(offered, "binary.k8s.io");
+  return known == offered.end() ? offered.front() : *known;
+}
+
 // Over a WebSocket, which browsers can open, each event is a message.
 Task<Result<std::unique_ptr<http::BodyWriter>>> start_watch(Call& call) {
   if (call.exchange.wants_websocket()) {
-    const auto offered = call.exchange.websocket_protocols();
-    const auto known = std::ranges::find(offered, "binary.k8s.io");
-    co_return co_await call.exchange.respond_websocket(known == offered.end() ? "" : *known, http::SocketBody::kLines);
+    co_return co_await call.exchange.respond_websocket(
+        watch_protocol(without_token(call.exchange.websocket_protocols())), http::SocketBody::kLines);
   }
   http::Headers headers{{"Content-Type", "application/json"}};
   add_common_headers(call, headers);

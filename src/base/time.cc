@@ -111,8 +111,9 @@ Moment Moment::from_unix(std::int64_t seconds, std::int32_t nanos) {
 std::optional<WallTime> parse_rfc3339(std::string_view text) {
   const auto moment = parse_moment(text);
   if (!moment) return std::nullopt;
-  constexpr auto kLow = std::chrono::ceil<std::chrono::seconds>(WallTime::min());
-  constexpr auto kHigh = floor<std::chrono::seconds>(WallTime::max()) - std::chrono::seconds(1);
+  using std::chrono::sys_days;
+  constexpr std::chrono::sys_seconds kLow = sys_days(std::chrono::year(1800) / 1 / 1);
+  constexpr std::chrono::sys_seconds kHigh = sys_days(std::chrono::year(2150) / 1 / 1) - std::chrono::seconds(1);
   return std::clamp(moment->seconds, kLow, kHigh) + moment->fraction;
 }
 

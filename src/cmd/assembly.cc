@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <thread>
 #include <vector>
@@ -219,6 +220,10 @@ Status Assembly::Parts::write_kubeconfig() const {
   if (had.find(base64_encode(config.server_ca_pem)) == std::string::npos) {
     return fail(wrap(written.error(), "--write-kubeconfig"));
   }
+  // Its mode is another matter: one that others may read must not stay so, and changing it needs no room.
+  if (!same_mode && ::chmod(path.c_str(), options.write_kubeconfig_mode) != 0) {
+    log::warn("the kubeconfig keeps its earlier mode", {{"error", std::strerror(errno)}});
+  }
   log::warn("the kubeconfig is an earlier start's", {{"error", written.error().message}});
   return {};
 }
@@ -245,13 +250,14 @@ Task<void> Assembly::Parts::renew_certificates() {
       log::error("certificates were not renewed", {{"error", changed.error().message}});
       continue;
     }
+    // Also where nothing changed: the file may have met a full disk before.
+    if (auto written = write_kubeconfig(); !written) log::error("kubeconfig", {{"error", written.error().message}});
     if (changed->empty()) continue;
     log::info("certificates renewed", {{"count", std::to_string(changed->size())}});
     if (auto set = listener->set_tls(serving_tls()); !set)
       log::error("new certificate", {{"error", set.error().message}});
     if (auto set = api->set_node_tls(node_tls()); !set)
       log::error("new client certificate for nodes", {{"error", set.error().message}});
-    if (auto written = write_kubeconfig(); !written) log::error("kubeconfig", {{"error", written.error().message}});
     // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): a named function outlives the call
     std::function<Task<Status>()> swap = [this]() -> Task<Status> {
       const auto pair = pki->leaf(Leaf::kNodeServing);

@@ -12,7 +12,8 @@ Result<linux_os::Fd> lock_data_dir(const std::string& path) {
   BRUME_CHECK(linux_os::make_dirs(path, 0700));
   const std::string file = path + "/lock";
   auto fd = linux_os::open_fd(file, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
-  if (!fd) {
+  const bool writable = fd.has_value();
+  if (!writable) {
     // A lock needs no file that is open for writing: a disk that is read-only keeps no server from showing what is
     // there.
     auto existing = linux_os::open_fd(file, O_RDONLY | O_NOFOLLOW);
@@ -21,8 +22,8 @@ Result<linux_os::Fd> lock_data_dir(const std::string& path) {
   }
   if (::flock(fd->get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return fail_errno(errno, file);
-    const auto read = linux_os::read_file(file);
-    const std::string owner(trim(read.value_or("")));  // empty if the disk was full when it was written
+    // On a read-only disk it names an earlier holder; on a disk that was full then it is empty.
+    const std::string owner(writable ? trim(linux_os::read_file(file).value_or("")) : "");
     return fail(Code::kConflict, "data dir " + path + " is in use by another brume (pid " +
                                      (owner.empty() ? "unknown" : owner) + "); stop it, or give --data-dir");
   }

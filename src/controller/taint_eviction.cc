@@ -13,6 +13,9 @@ namespace {
 using client::Taint;
 using client::Toleration;
 
+// The longest toleration that is counted; a longer one ends no sooner for any cluster's purposes.
+constexpr std::chrono::seconds kForever = std::chrono::years(100);
+
 class TaintEviction final : public Controller {
  public:
   explicit TaintEviction(Context& context)
@@ -65,7 +68,8 @@ class TaintEviction final : public Controller {
         if (!toleration.tolerates(taint)) continue;
         end.reset();
         if (toleration.seconds) {
-          const auto patience = std::chrono::seconds(std::max<std::int64_t>(0, *toleration.seconds));
+          const auto patience =
+              std::chrono::seconds(std::clamp<std::int64_t>(*toleration.seconds, 0, kForever.count()));
           end = taint.added.value_or(now) + patience;
         }
         break;

@@ -21,6 +21,8 @@ using namespace std::chrono_literals;
 constexpr std::size_t kReadSize = 8 * 1024;
 // A body that no one read: up to this much is read and dropped to keep the connection.
 constexpr std::size_t kMaxDrain = 256 * 1024;
+// Of a WebSocket's peer that has nothing to say.
+constexpr std::size_t kMaxIgnoredMessage = 64 * 1024;
 // Bigger bodies are sent in parts of about this size, each with a timeout of its own.
 constexpr std::size_t kSendPart = 1 << 20;
 // A peer that still sends while it is refused must get the answer, not a reset: what it sends is dropped this long and
@@ -503,6 +505,10 @@ std::vector<std::string> Connection::websocket_protocols() const {
 }
 
 Task<Result<std::unique_ptr<WebSocket>>> Connection::accept_websocket(std::string protocol) {
+  co_return co_await open_websocket(std::move(protocol), kMaxWebSocketMessage);
+}
+
+Task<Result<std::unique_ptr<WebSocket>>> Connection::open_websocket(std::string protocol, std::size_t max_message) {
   auto accept = check_websocket_request(request_);
   if (!accept) {
     const bool wrong_version = accept.error().code == Code::kNotAcceptable;
@@ -515,45 +521,68 @@ Task<Result<std::unique_ptr<WebSocket>>> Connection::accept_websocket(std::strin
   Headers headers{{"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Sec-WebSocket-Accept", *accept}};
   if (!protocol.empty()) headers.add("Sec-WebSocket-Protocol", protocol);
   BRUME_CO_TRY(auto stream, co_await upgrade(std::move(headers)));
-  co_return make_websocket(std::move(stream), executor_, WebSocketRole::kServer, std::move(protocol));
+  co_return make_websocket(std::move(stream), executor_, WebSocketRole::kServer, std::move(protocol), Farewell{},
+                           max_message);
 }
 
-namespace {
+// A WebSocket that carries an answer; its writer and the watch over its peer share it.
+struct Connection::BodySocket {
+  std::unique_ptr<WebSocket> socket;
+  bool finishing = false;  // the writer awaits the peer's close itself
+};
 
-class MessageWriter final : public BodyWriter {
+class Connection::MessageWriter final : public BodyWriter {
  public:
-  MessageWriter(std::shared_ptr<WebSocket> socket, SocketBody how) : socket_(std::move(socket)), how_(how) {}
+  MessageWriter(const Executor& executor, std::chrono::seconds patience, std::shared_ptr<BodySocket> body,
+                SocketBody how)
+      : body_(std::move(body)),
+        patience_(patience),
+        deadline_(executor, [body = body_.get()] { body->socket->abort(); }),
+        how_(how) {}
 
   Task<Status> write(std::string_view bytes) override {
-    if (how_ == SocketBody::kBinary) co_return co_await socket_->write(bytes, false);
-    if (how_ == SocketBody::kBase64) co_return co_await socket_->write(base64_encode(bytes), true);
+    if (how_ == SocketBody::kBinary) co_return co_await send(bytes, false);
+    if (how_ == SocketBody::kBase64) co_return co_await send(base64_encode(bytes), true);
     while (!bytes.empty()) {
       const auto end = std::min(bytes.find('\n'), bytes.size());
-      BRUME_CO_CHECK(co_await socket_->write(bytes.substr(0, end), true));
+      BRUME_CO_CHECK(co_await send(bytes.substr(0, end), true));
       bytes.remove_prefix(std::min(end + 1, bytes.size()));
     }
     co_return Status();
   }
 
-  Task<Status> finish() override { return socket_->close(1000, ""); }
+  Task<Status> finish() override {
+    body_->finishing = true;
+    co_return co_await body_->socket->close(1000, "");
+  }
 
  private:
-  std::shared_ptr<WebSocket> socket_;
+  // A peer that takes nothing for so long is cut, as over plain HTTP.
+  Task<Status> send(std::string_view message, bool text) {
+    deadline_.set_after(patience_);
+    auto sent = co_await body_->socket->write(message, text);
+    deadline_.clear();
+    co_return sent;
+  }
+
+  std::shared_ptr<BodySocket> body_;
+  std::chrono::seconds patience_;
+  Deadline deadline_;
   SocketBody how_;
 };
 
-}  // namespace
-
 Task<Result<std::unique_ptr<BodyWriter>>> Connection::respond_websocket(std::string protocol, SocketBody how) {
-  BRUME_CO_TRY(std::shared_ptr<WebSocket> socket, co_await accept_websocket(std::move(protocol)));
-  tasks_.spawn("websocket peer watch", watch_socket(socket));
-  co_return std::make_unique<MessageWriter>(std::move(socket), how);
+  auto body = std::make_shared<BodySocket>();
+  BRUME_CO_TRY(body->socket, co_await open_websocket(std::move(protocol), kMaxIgnoredMessage));
+  tasks_.spawn("websocket peer watch", watch_socket(body));
+  co_return std::make_unique<MessageWriter>(executor_, shared_.options.body_timeout, std::move(body), how);
 }
 
-// Reads until the peer closes or is gone. Our own close() ends it too: the handler has no more to do then.
-Task<void> Connection::watch_socket(std::shared_ptr<WebSocket> socket) {
+// Reads until the peer closes or is gone, and then ends the handler; unless that is about to end by itself.
+Task<void> Connection::watch_socket(std::shared_ptr<BodySocket> body) {
   while (true) {
-    const auto message = co_await socket->read();
+    const auto message = co_await body->socket->read();
+    if (body->finishing) co_return;
     if (message && !message->closed) continue;
     if (message || message.error().code != Code::kCancelled) tasks_.cancel();
     co_return;

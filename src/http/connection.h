@@ -46,6 +46,8 @@ class Connection final : public Exchange {
  private:
   class ChunkWriter;
   friend class ChunkWriter;
+  class MessageWriter;
+  struct BodySocket;
 
   Task<void> run();
   Task<bool> start_tls();
@@ -69,7 +71,8 @@ class Connection final : public Exchange {
   void consume(std::size_t count);
   std::unique_ptr<Stream> take_transport();
   Task<void> watch_peer();
-  Task<void> watch_socket(std::shared_ptr<WebSocket> socket);
+  Task<Result<std::unique_ptr<WebSocket>>> open_websocket(std::string protocol, std::size_t max_message);
+  Task<void> watch_socket(std::shared_ptr<BodySocket> body);
   Task<void> stop_watching();
 
   ServerShared& shared_;

@@ -18,7 +18,8 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr std::size_t kMaxParts = 64;     // of one sendmsg
+constexpr std::size_t kMaxParts = 64;  // of one sendmsg
+constexpr unsigned kMaxReadsInARow = 16;
 constexpr std::size_t kHeld = 64 * 1024;  // of plain text, in records that go out in one system call
 
 std::unexpected<Error> closed_error() { return fail(Code::kCancelled, "the connection was closed"); }
@@ -95,6 +96,7 @@ void SocketStream::close() {
 
 void SocketStream::cancel() {
   if (closed_) return;
+  ++cancels_;
   boost::system::error_code ec;
   descriptor_.cancel(ec);
 }
@@ -155,11 +157,22 @@ SocketStream::Attempt SocketStream::try_send(std::span<const iovec> parts) {
 }
 
 Task<Result<std::size_t>> SocketStream::read(std::span<char> buffer) {
+  // A peer that sends as fast as its bytes are taken leaves the loop to others now and then.
+  if (reads_in_a_row_ >= kMaxReadsInARow) {
+    reads_in_a_row_ = 0;
+    const unsigned cancels = cancels_;
+    co_await yield_now();
+    if (cancels != cancels_) co_return closed_error();
+  }
   while (true) {
     if (closed_) co_return closed_error();
     auto attempt = try_read(buffer);
     if (attempt.error) co_return fail(std::move(*attempt.error));
-    if (attempt.wait == Wait::kNone) co_return attempt.count;
+    if (attempt.wait == Wait::kNone) {
+      ++reads_in_a_row_;
+      co_return attempt.count;
+    }
+    reads_in_a_row_ = 0;
     BRUME_CO_CHECK(co_await wait_for(attempt.wait));
   }
 }

@@ -77,6 +77,8 @@ class SocketStream final : public Stream {
   bool tls_ready_ = false;  // handshake done and no fatal error since: a close_notify may be sent
   bool write_closed_ = false;
   bool closed_ = false;
+  unsigned reads_in_a_row_ = 0;  // that found bytes without waiting
+  unsigned cancels_ = 0;         // calls of cancel()
 };
 
 }  // namespace brume::http

@@ -29,8 +29,10 @@ constexpr std::uint16_t kBadData = 1007;
 constexpr std::uint16_t kTooBig = 1009;
 
 constexpr std::size_t kReadSize = 16 * 1024;
+constexpr std::size_t kMaxRead = 64 * 1024;
 constexpr std::size_t kMaxControl = 125;
 constexpr std::size_t kMaxWaitingPongs = 16 * 1024;
+constexpr unsigned kPingsInARow = 64;
 
 struct FrameHead {
   bool fin = false;
@@ -108,10 +110,11 @@ bool is_valid_close_code(unsigned code) {
 class StreamWebSocket final : public WebSocket {
  public:
   StreamWebSocket(std::unique_ptr<Stream> stream, const Executor& executor, WebSocketRole role, std::string protocol,
-                  Farewell farewell)
+                  Farewell farewell, std::size_t max_message)
       : stream_(std::move(stream)),
         executor_(executor),
         farewell_(farewell),
+        max_message_(max_message),
         role_(role),
         protocol_(std::move(protocol)),
         write_done_(executor),
@@ -162,6 +165,8 @@ class StreamWebSocket final : public WebSocket {
     co_return sent;
   }
 
+  void abort() override { stream_->close(); }
+
  private:
   [[nodiscard]] bool masks() const { return role_ == WebSocketRole::kClient; }
 
@@ -199,7 +204,7 @@ class StreamWebSocket final : public WebSocket {
     BRUME_CO_CHECK(co_await need(head_size_of(in_)));
     const auto head = parse_head(in_, role_ == WebSocketRole::kServer);
     if (!head) co_return co_await violation(kProtocolError, "malformed frame");
-    if (head->size > kMaxWebSocketMessage || message_.size() + head->size > kMaxWebSocketMessage) {
+    if (head->size > max_message_ || message_.size() + head->size > max_message_) {
       co_return co_await violation(kTooBig, "the message is too big");
     }
     BRUME_CO_CHECK(co_await need(head->head_size + head->size));
@@ -229,6 +234,7 @@ class StreamWebSocket final : public WebSocket {
     if (opcode == kPong) co_return Status();
     if (opcode == kPing) {
       if (close_sent_) co_return Status();
+      if (++pings_ % kPingsInARow == 0) co_await yield_now();  // one read brings thousands, each with its answer
       auto pong = make_frame(kPong, payload, masks());
       // A write under way takes the pong along: two may not interleave, and reading must not wait for it.
       if (!writing_) co_return co_await send(std::move(pong));
@@ -282,7 +288,8 @@ class StreamWebSocket final : public WebSocket {
   Task<Status> need(std::size_t size) {
     while (in_.size() < size) {
       const auto had = in_.size();
-      in_.resize(had + std::max(kReadSize, size - had));
+      // No further ahead than a read fills: a peer that announces much and sends little costs little.
+      in_.resize(had + std::clamp(size - had, kReadSize, kMaxRead));
       auto count = co_await stream_->read(std::span(in_).subspan(had));
       in_.resize(had + (count ? *count : 0));
       if (!count) co_return fail(count.error());
@@ -295,6 +302,7 @@ class StreamWebSocket final : public WebSocket {
   std::unique_ptr<Stream> stream_;
   Executor executor_;
   Farewell farewell_;
+  std::size_t max_message_;
   WebSocketRole role_;
   std::string protocol_;
   Condition write_done_;
@@ -304,6 +312,7 @@ class StreamWebSocket final : public WebSocket {
   std::string in_;
   std::string message_;
   std::string control_;  // pongs waiting for the write under way
+  unsigned pings_ = 0;
   std::uint8_t message_opcode_ = kContinuation;
   bool reading_ = false;
   bool writing_ = false;
@@ -340,8 +349,9 @@ Result<std::string> check_websocket_request(const Request& request) {
 }
 
 std::unique_ptr<WebSocket> make_websocket(std::unique_ptr<Stream> stream, const Executor& executor, WebSocketRole role,
-                                          std::string protocol, Farewell farewell) {
-  return std::make_unique<StreamWebSocket>(std::move(stream), executor, role, std::move(protocol), farewell);
+                                          std::string protocol, Farewell farewell, std::size_t max_message) {
+  return std::make_unique<StreamWebSocket>(std::move(stream), executor, role, std::move(protocol), farewell,
+                                           max_message);
 }
 
 Task<Result<std::unique_ptr<WebSocket>>> open_websocket(Client& client, ClientRequest request,

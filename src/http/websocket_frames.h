@@ -21,8 +21,9 @@ inline constexpr std::size_t kMaxWebSocketMessage = 4 << 20;
 std::string websocket_accept_key(std::string_view key);
 /// The accept value for a good opening handshake; kNotAcceptable for a version other than 13, else kBadRequest.
 Result<std::string> check_websocket_request(const Request& request);
-/// `stream` is open and the handshake is done.
+/// `stream` is open and the handshake is done. A message over `max_message` bytes ends it with 1009.
 std::unique_ptr<WebSocket> make_websocket(std::unique_ptr<Stream> stream, const Executor& executor, WebSocketRole role,
-                                          std::string protocol, Farewell farewell = {});
+                                          std::string protocol, Farewell farewell = {},
+                                          std::size_t max_message = kMaxWebSocketMessage);
 
 }  // namespace brume::http

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,7 +52,7 @@ class Pki {
 
   /// Makes leaves anew whose life is two thirds over, whose names differ from the options or which another CA signed.
   /// Gives what changed, so that the caller can hot-swap it. A leaf that cannot be written is held in memory, with a
-  /// warning in the log. Call it daily, and after a jump of the clock.
+  /// warning in the log, and each call tries to write it again. Call it daily, and after a jump of the clock.
   Result<std::vector<Leaf>> renew_if_needed(WallTime now);
   /// New names for the serving certificates (addresses come and go); takes effect at the next renew_if_needed().
   void set_names(std::vector<std::string> node_ips, std::vector<std::string> extra_sans);
@@ -76,13 +77,15 @@ class Pki {
   static Result<Authority> load_authority(const PkiOptions& options, std::string_view name, WallTime now);
   static Result<PrivateKey> load_token_key(const PkiOptions& options);
   Result<KeyPair> make_leaf(Leaf which, WallTime now) const;
+  Status save_leaf(Leaf which, const KeyPair& pair) const;
   [[nodiscard]] bool is_due(Leaf which, const KeyPair& pair, WallTime now) const;
 
   PkiOptions options_;
   Authority server_ca_, client_ca_;
   PrivateKey token_key_;
-  mutable std::mutex mutex_;  ///< guards leaves_ and the names in options_
+  mutable std::mutex mutex_;  ///< guards leaves_, unsaved_ and the names in options_
   std::vector<KeyPair> leaves_;
+  std::set<Leaf> unsaved_;  ///< made, and not in their files yet
 };
 
 struct KubeconfigOptions {

@@ -30,6 +30,8 @@ class WebSocket {
   /// Sends a close and awaits the peer's, dropping what it still sends, for as long as a Farewell gives. From then on
   /// read() says that the peer closed.
   virtual Task<Status> close(std::uint16_t code, std::string_view reason) = 0;
+  /// Ends the connection at once: what is pending fails with kCancelled.
+  virtual void abort() = 0;
 };
 
 }  // namespace brume::http

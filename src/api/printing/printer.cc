@@ -7,6 +7,13 @@
 
 namespace brume::api::printing {
 
+namespace {
+
+// Go's zero time, which clients write for none.
+constexpr std::string_view kNoTime = "0001-01-01T00:00:00Z";
+
+}  // namespace
+
 std::string human_duration(std::int64_t seconds) {
   constexpr std::int64_t kMinute = 60, kHour = 3600, kDay = 86400, kYear = 365 * kDay;
   const auto one = [](std::int64_t n, char unit) { return std::to_string(n) + unit; };
@@ -28,7 +35,7 @@ std::string human_duration(std::int64_t seconds) {
 
 std::string age_since(std::string_view time, WallTime now) {
   const auto then = parse_rfc3339(time);
-  if (!then) return "<unknown>";
+  if (!then || time == kNoTime) return "<unknown>";
   // Go cuts toward zero, and so does duration_cast.
   return human_duration(std::chrono::duration_cast<std::chrono::seconds>(now - *then).count());
 }

@@ -78,6 +78,7 @@ void NodeReporter::start(std::function<void(const Pressure&)> tick) {
   tell_limitations();
   group_.spawn("node lease", lease_loop());
   group_.spawn("node status", status_loop());
+  if (!up_to_date_) changed_.notify();
 }
 
 void NodeReporter::tell_limitations() {

@@ -1,9 +1,12 @@
 #include "brume/http/stream.h"
 
+#include <sys/socket.h>
+
 #include <array>
 
 #include "brume/base/task.h"
 #include "catch.h"
+#include "socket_stream.h"
 #include "support.h"
 
 using namespace brume;
@@ -70,5 +73,32 @@ TEST_CASE("a cancelled splice closes both and leaves nothing behind") {
     CHECK_FALSE(done);
     CO_CHECK(co_await read_all(*a) == "");
     CO_CHECK_FALSE((co_await a->write("x")).has_value());
+  });
+}
+
+TEST_CASE("a stream that always has bytes leaves the loop to others") {
+  on_test_loop([]() -> Task<void> {
+    const Executor executor = co_await boost::asio::this_coro::executor;
+    std::array<int, 2> ends{};
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()) == 0);
+    SocketStream near(executor, ends[0]);
+    SocketStream far(executor, ends[1]);
+    const std::string bytes(100, 'x');
+    CO_CHECK(co_await near.write(bytes));
+    bool others_ran = false;
+    TaskGroup others(executor);
+    // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): the group ends within this function
+    const auto other = [&others_ran]() -> Task<void> {
+      others_ran = true;
+      co_return;
+    };
+    others.spawn("other", other());
+    char byte = 0;
+    std::size_t reads = 0;
+    for (; reads < bytes.size() && !others_ran; ++reads) {
+      if (!co_await far.read(std::span(&byte, 1))) break;
+    }
+    CHECK(reads < bytes.size());
+    co_await others.stop();
   });
 }

@@ -118,6 +118,42 @@ TEST_CASE("an answer is streamed over a WebSocket, until the peer goes") {
   });
 }
 
+TEST_CASE("a WebSocket's peer that takes nothing, or sends much, is cut") {
+  on_test_loop([]() -> Task<void> {
+    const Executor executor = co_await boost::asio::this_coro::executor;
+    bool ended = false;
+    const auto handler = [&ended](Exchange& exchange) -> Task<void> {
+      struct Mark {
+        bool& set;
+        ~Mark() { set = true; }
+      } mark{ended};
+      auto writer = co_await exchange.respond_websocket("p", SocketBody::kBinary);
+      if (!writer) co_return;
+      if (exchange.request().path == "/idle") co_await sleep_for(1h);
+      const std::string piece(1 << 20, 'x');
+      while (co_await (*writer)->write(piece)) {
+      }
+    };
+    ServerOptions options;
+    options.body_timeout = 1s;
+    auto server = serve(handler, executor, options);
+    auto client = std::move(*Client::create({}));
+    for (const char* path : {"/much", "/idle"}) {
+      ended = false;
+      ClientRequest request;
+      request.url = url_of(*server, path);
+      auto socket = co_await open_websocket(*client, request, {"p"});
+      REQUIRE(socket);
+      co_await sleep_for(50ms);
+      CHECK_FALSE(ended);
+      if (std::string_view(path) == "/idle") (void)co_await (*socket)->write(std::string(100'000, 'x'), false);
+      for (int i = 0; i < 600 && !ended; ++i) co_await sleep_for(5ms);
+      CHECK(ended);
+    }
+    co_await server->stop();
+  });
+}
+
 TEST_CASE("WebSocket frames: fragments, pings, violations") {
   on_test_loop([]() -> Task<void> {
     const Executor executor = co_await boost::asio::this_coro::executor;

@@ -38,6 +38,7 @@ class FakeSocket : public http::WebSocket {
     closed = true;
     co_return Status();
   }
+  void abort() override { closed = true; }
   void push(std::string data) {
     incoming.push_back({std::move(data), false, false});
     changed.notify();
