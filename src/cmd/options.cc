@@ -181,7 +181,7 @@ const std::vector<Flag>& flags() {
        [](S& o, const V& v) { return set_name("cluster-domain", v, o.cluster_domain); }},
       {"disable", 0, Kind::kList, "ADDON", "an add-on not to deploy: dns",
        [](S& o, const V& v) { return set_addons(v, o); }},
-      {"token", 't', Kind::kValue, "SECRET", "a bearer token that is admin of this cluster (none)",
+      {"token", 't', Kind::kValue, "SECRET", "a bearer token whose holder may ask for a node certificate (none)",
        [](S& o, const V& v) {
          if (v.size() < 16) return Status(fail(Code::kInvalid, "--token: at least 16 characters"));
          o.token = v;

@@ -40,9 +40,10 @@ Status own_directory(const std::string& path, std::optional<std::uint32_t> group
 
 Status check_host_path(const VolumePlan& plan) {
   const std::string& type = plan.host_type;
-  if (type.empty()) return {};
   struct stat st = {};
   bool there = ::stat(plan.path.c_str(), &st) == 0;
+  // No type, no check; but what is missing becomes a directory, as container runtimes make the source of a bind mount.
+  if (type.empty()) return there ? Status() : linux_os::make_dirs(plan.path, 0755);
   const auto bad = [&](const char* what) {
     return fail(Code::kInvalid, "hostPath type check failed: " + plan.path + " is not a " + what);
   };

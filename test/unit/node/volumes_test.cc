@@ -141,6 +141,7 @@ TEST_CASE("hostPath types are checked") {
   CHECK(check("f", "FileOrCreate").has_value());
   CHECK_FALSE(check("f", "Socket").has_value());
   CHECK(check("nothing", "").has_value());
+  CHECK(fs::is_directory(dir / "nothing"));
 }
 
 TEST_CASE("a sub-path stays in its volume") {
