@@ -195,7 +195,6 @@ Status Assembly::Parts::open_files() {
   names.cluster_domain = options.cluster_domain;
   names.extra_sans = options.tls_san;
   BRUME_TRY(pki, apiserver::Pki::open(std::move(names), clock.now()));
-  BRUME_TRY([[maybe_unused]] const auto renewed, pki->renew_if_needed(clock.now()));
   return write_kubeconfig();
 }
 
