@@ -45,11 +45,13 @@ class ImagesImpl final : public Images {
   Task<Status> fetch_layers(std::shared_ptr<RegistryClient> client, std::vector<Descriptor> layers,
                             std::vector<std::string> diff_ids);
   Task<Status> fetch_layer(std::shared_ptr<RegistryClient> client, Descriptor layer, std::string diff_id);
+  Task<void> await_turn(std::string digest);
 
   ImageOptions options_;
   std::unique_ptr<ImageStore> store_;
   TaskGroup tasks_;
   std::map<std::string, std::shared_ptr<Pull>> pulls_;
+  std::map<std::string, std::vector<std::shared_ptr<Event>>> fetching_;  ///< by layer's digest: those who wait
   std::function<bool(std::string_view)> in_use_ = [](std::string_view) { return false; };
 };
 
@@ -163,11 +165,28 @@ Task<Status> ImagesImpl::fetch_layers(std::shared_ptr<RegistryClient> client, st
   co_return shared->status;
 }
 
+// Two images may share a layer: whoever fetches it has its file alone, and the next finds it there.
+Task<void> ImagesImpl::await_turn(std::string digest) {
+  while (!fetching_.try_emplace(digest).second) {
+    auto waiter = std::make_shared<Event>(co_await boost::asio::this_coro::executor);
+    fetching_[digest].push_back(waiter);
+    co_await waiter->wait();
+  }
+}
+
 Task<Status> ImagesImpl::fetch_layer(std::shared_ptr<RegistryClient> client, Descriptor layer, std::string diff_id) {
   if (layer.media_type.find("foreign") != std::string::npos ||
       layer.media_type.find("nondistributable") != std::string::npos) {
     co_return fail(Code::kInvalid, "layer " + layer.digest + " is not distributable");
   }
+  co_await await_turn(layer.digest);
+  struct Turn {
+    ImagesImpl* images;
+    std::string digest;
+    ~Turn() {
+      for (auto& waiter : images->fetching_.extract(digest).mapped()) waiter->notify();
+    }
+  } turn{this, layer.digest};
   if (!store_->has_layer(diff_id)) {
     const std::string path = store_->blob_path(layer.digest);
     auto fetched = co_await client->blob(layer, path);

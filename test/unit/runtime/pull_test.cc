@@ -1,0 +1,184 @@
+// Pulls from a registry that misbehaves as registries and networks do.
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "brume/base/crypto.h"
+#include "brume/base/random.h"
+#include "brume/http/server.h"
+#include "brume/runtime/images.h"
+#include "catch.h"
+#include "support/run.h"
+
+using namespace brume;
+using namespace brume::runtime;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Answers as a registry of the OCI distribution specification does, on 127.0.0.1.
+struct Registry {
+  std::string dir = fs::temp_directory_path() / ("brume-pull-" + random_suffix(8));
+  std::map<std::string, std::string> manifests;  // by "repository:tag"
+  std::map<std::string, std::string> blobs;      // by digest
+  std::string layer;                             // the digest of the layer that all images share
+  int layer_requests = 0;
+  int cut_first = 0;  // this many answers with the layer end in its middle
+  std::vector<std::string> ranges;
+  std::string token;  // asked for when not empty
+  std::unique_ptr<http::Server> server;
+
+  explicit Registry(const Executor& loop) {
+    fs::create_directory(dir);
+    if (std::system(
+            ("head -c 300000 /dev/urandom > " + dir + "/data && tar -C " + dir + " -cf " + dir + "/layer.tar data")
+                .c_str()) != 0) {
+      std::abort();
+    }
+    std::ifstream file(dir + "/layer.tar", std::ios::binary);
+    layer = add_blob({std::istreambuf_iterator<char>(file), {}});
+    http::ServerOptions options;
+    options.address = "127.0.0.1";
+    auto listening =
+        http::Server::listen(std::move(options), {loop}, [this](http::Exchange& exchange) { return answer(exchange); });
+    if (!listening) std::abort();
+    server = std::move(*listening);
+  }
+  ~Registry() { fs::remove_all(dir); }
+
+  std::string add_blob(std::string bytes) {
+    const std::string digest = "sha256:" + sha256_hex(bytes);
+    blobs[digest] = std::move(bytes);
+    return digest;
+  }
+
+  ImageReference add_image(const std::string& repository) {
+    const Json config{{"architecture", "amd64"},
+                      {"os", "linux"},
+                      {"config", {{"Cmd", {"/" + repository}}}},
+                      {"rootfs", {{"type", "layers"}, {"diff_ids", {layer}}}}};
+    const std::string text = config.dump();
+    const Json manifest{{"schemaVersion", 2},
+                        {"mediaType", "application/vnd.oci.image.manifest.v1+json"},
+                        {"config",
+                         {{"mediaType", "application/vnd.oci.image.config.v1+json"},
+                          {"digest", add_blob(text)},
+                          {"size", text.size()}}},
+                        {"layers", Json::array({{{"mediaType", "application/vnd.oci.image.layer.v1.tar"},
+                                                 {"digest", layer},
+                                                 {"size", blobs[layer].size()}}})}};
+    manifests[repository + ":1"] = manifest.dump();
+    auto reference = ImageReference::parse("127.0.0.1:" + std::to_string(server->port()) + "/" + repository + ":1");
+    if (!reference) std::abort();
+    return *reference;
+  }
+
+  Task<void> answer(http::Exchange& exchange) {
+    const std::string path = exchange.request().path;
+    if (path == "/token") {
+      (void)co_await exchange.respond({200, {{"Content-Type", "application/json"}}, Json{{"token", token}}.dump()});
+      co_return;
+    }
+    if (!token.empty() && exchange.request().headers.get("Authorization") != "Bearer " + token) {
+      const std::string challenge = "Bearer realm=\"http://127.0.0.1:" + std::to_string(server->port()) +
+                                    "/token\",service=\"test\",scope=\"repository:a:pull\"";
+      (void)co_await exchange.respond({401, {{"WWW-Authenticate", challenge}}, "{}"});
+      co_return;
+    }
+    if (const auto at = path.find("/manifests/"); at != std::string::npos) {
+      const auto found = manifests.find(path.substr(4, at - 4) + ":" + path.substr(at + 11));
+      if (found == manifests.end()) {
+        (void)co_await exchange.respond({404, {}, "{}"});
+        co_return;
+      }
+      (void)co_await exchange.respond(
+          {200, {{"Content-Type", "application/vnd.oci.image.manifest.v1+json"}}, found->second});
+      co_return;
+    }
+    const auto at = path.find("/blobs/");
+    const auto found = at == std::string::npos ? blobs.end() : blobs.find(path.substr(at + 7));
+    if (found == blobs.end()) {
+      (void)co_await exchange.respond({404, {}, "{}"});
+      co_return;
+    }
+    if (found->first == layer) co_return co_await answer_layer(exchange, found->second);
+    (void)co_await exchange.respond({200, {}, found->second});
+  }
+
+  // In two halves, with time for others between them.
+  Task<void> answer_layer(http::Exchange& exchange, std::string bytes) {
+    ++layer_requests;
+    std::size_t from = 0;
+    const std::string range(exchange.request().headers.get("Range"));
+    if (!range.empty()) {
+      ranges.push_back(range);
+      from = std::stoul(range.substr(6));
+    }
+    http::Headers headers{{"Content-Type", "application/octet-stream"}};
+    auto writer = co_await exchange.respond_stream(from == 0 ? 200 : 206, std::move(headers));
+    if (!writer) co_return;
+    const std::size_t half = from + (bytes.size() - from) / 2;
+    (void)co_await (*writer)->write(std::string_view(bytes).substr(from, half - from));
+    co_await sleep_for(std::chrono::milliseconds(50));
+    if (cut_first > 0) {
+      --cut_first;
+      co_return;  // without finish(): the connection ends
+    }
+    (void)co_await (*writer)->write(std::string_view(bytes).substr(half));
+    (void)co_await (*writer)->finish();
+  }
+};
+
+/// Pulls an image from each repository, all at once; `with` sees the registry before and after. What failed, or "".
+std::string pull_all(const std::vector<std::string>& repositories, const std::function<void(Registry&)>& with) {
+  std::string failures;
+  test::run([&]() -> Task<void> {
+    const Executor executor = co_await boost::asio::this_coro::executor;
+    Registry registry(executor);
+    auto opened = Images::open({.dir = registry.dir + "/images"}, executor);
+    if (!opened) std::abort();
+    auto& images = **opened;
+    TaskGroup group(executor);
+    std::size_t ended = 0;
+    with(registry);
+    // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): waited for below
+    const auto pull = [&](ImageReference reference) -> Task<void> {
+      auto image = co_await images.pull(std::move(reference), std::nullopt);
+      if (!image) failures += image.error().message + "\n";
+      ++ended;
+    };
+    for (const auto& repository : repositories) group.spawn("pull", pull(registry.add_image(repository)));
+    while (ended < repositories.size()) co_await sleep_for(std::chrono::milliseconds(5));
+    with(registry);
+    co_await images.stop();
+    co_await registry.server->stop();
+  });
+  return failures;
+}
+
+}  // namespace
+
+TEST_CASE("images that share a layer are pulled at once, and the layer once") {
+  int requests = 0;
+  CHECK((pull_all({"a", "b", "c"}, [&](Registry& registry) { requests = registry.layer_requests; }) == ""));
+  CHECK(requests == 1);
+}
+
+TEST_CASE("a layer that is cut is resumed where it ended") {
+  std::vector<std::string> ranges;
+  bool begun = false;
+  const auto failures = pull_all({"a"}, [&](Registry& registry) {
+    if (!std::exchange(begun, true)) registry.cut_first = 2;
+    ranges = registry.ranges;
+  });
+  CHECK((failures == ""));
+  REQUIRE(ranges.size() == 2);
+  CHECK(ranges[0] != "bytes=0-");
+  CHECK(ranges[0] != ranges[1]);
+}
+
+TEST_CASE("a registry that sends to a token server gets the token") {
+  CHECK((pull_all({"a"}, [&](Registry& registry) { registry.token = "sesame"; }) == ""));
+}
