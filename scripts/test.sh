@@ -20,7 +20,10 @@ for argument in "$@"; do
   case $argument in
   check | unit | e2e | vm | asan | asan-e2e) stages+=("$argument") ;;
   -*) die "unknown argument $argument; see --help" ;;
-  *) name=$argument ;;
+  *)
+    [ -z "$name" ] || die "one NAME at a time: $name or $argument"
+    name=$argument
+    ;;
   esac
 done
 [ ${#stages[@]} -gt 0 ] || stages=(check unit e2e vm)
