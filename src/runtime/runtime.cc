@@ -107,6 +107,9 @@ class ShimRuntime final : public Runtime {
   }
 
   void on_exit(std::function<void(const ContainerStatus&)> callback) override { on_exit_ = std::move(callback); }
+  void on_sandbox_end(std::function<void(const std::string&)> callback) override {
+    on_sandbox_end_ = std::move(callback);
+  }
   Task<Result<std::vector<SandboxInfo>>> adopt() override;
   Task<Result<SandboxInfo>> create_sandbox(SandboxSpec spec) override;
   Task<Result<ContainerStatus>> start_container(ContainerSpec spec) override;
@@ -141,6 +144,7 @@ class ShimRuntime final : public Runtime {
   std::shared_ptr<Machine> machine_;
   std::vector<Limitation> limitations_;
   std::function<void(const ContainerStatus&)> on_exit_;
+  std::function<void(const std::string&)> on_sandbox_end_;
   std::map<std::string, PodPtr, std::less<>> pods_;
   std::set<std::string, std::less<>> busy_;  // pods being made or removed
   TaskGroup tasks_;
@@ -250,6 +254,7 @@ void ShimRuntime::shim_ended(const PodPtr& pod) {
     container->status.finished_at = std::chrono::system_clock::now();
     finish(pod, container);
   }
+  if (!pod->removing && on_sandbox_end_) on_sandbox_end_(pod->spec.id);
 }
 
 Task<Result<SandboxInfo>> ShimRuntime::create_sandbox(SandboxSpec spec) {
@@ -648,6 +653,7 @@ Task<Result<std::vector<SandboxInfo>>> ShimRuntime::adopt() {
 
 Task<void> ShimRuntime::stop() {
   on_exit_ = nullptr;
+  on_sandbox_end_ = nullptr;
   for (auto& [id, pod] : pods_) pod->client->close();
   co_await tasks_.stop();
   pods_.clear();

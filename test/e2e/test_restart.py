@@ -44,16 +44,14 @@ def statuses(node):
 
 def shims(node):
     """Pids of the shims of this node's pods."""
-    return {pid for pid, line in processes().items() if 'brume-shim' in line and belongs(pid, node)}
-
-
-def belongs(pid, node):
-    try:
-        text = pathlib.Path(f'/proc/{pid}/cmdline').read_bytes().replace(b'\0', b' ').decode(errors='replace')
-        cwd = os.readlink(f'/proc/{pid}/cwd')
-    except OSError:
-        return False
-    return str(node.dir) in text + cwd
+    found = set()
+    for pid in (pid for group in pod_processes(node).values() for pid in group):
+        try:
+            if 'memfd:brume-shim' in os.readlink(f'/proc/{pid}/exe'):
+                found.add(pid)
+        except OSError:
+            pass
+    return found
 
 
 def processes():
@@ -152,6 +150,7 @@ class RestartTest(unittest.TestCase):
         harness.wait_for(lambda: self.curl(node, address) == 'page', 10, message='the service answers')
         before, pids = statuses(node), pod_processes(node)
         shims_before = shims(node)
+        self.assertEqual(len(shims_before), len(node.uids))
         node.stop(signal.SIGKILL)
         self.assertEqual(self.curl(node, address), 'page', 'the service answers while the server is down')
         time.sleep(4)  # "ends" and "again" end meanwhile
@@ -177,7 +176,7 @@ class RestartTest(unittest.TestCase):
         for cgroup, group in pids.items():
             if any(node.get('pod', name)['metadata']['uid'] in cgroup for name in ('web', 'gone')):
                 self.assertEqual(group, pids_after.get(cgroup), cgroup)
-        self.assertLessEqual(shims(node) & shims_before, shims_before)
+        self.assertLessEqual(shims(node), shims_before, 'no other shim took their place')
         self.assert_counts(node, 'counter')
         self.assertEqual(self.curl(node, address), 'page')
         self.assertEqual(node.run(node.kubectl_binary, 'exec', 'web', '--', 'echo', 'in').stdout.strip(), 'in')
@@ -185,6 +184,32 @@ class RestartTest(unittest.TestCase):
         uid = node.get('pod', 'gone')['metadata']['uid']
         node.kubectl('delete', 'pod', 'gone', '--timeout=20s')
         harness.wait_for(lambda: not any(uid in str(p) for p in pod_cgroups(node)), 5, message='the cgroup of gone is gone')
+
+    def test_a_pod_whose_shim_dies_is_made_anew(self):
+        node = self.node('brume-rs', '--disable', 'dns')
+        self.start(node)
+        node.import_image(IMAGE)
+        init = {'name': 'first', 'image': IMAGE, 'command': ['sh', '-c', 'echo once >> /work/inits']}
+        volumes = [{'name': 'work', 'emptyDir': {}}]
+        mounts = [{'name': 'work', 'mountPath': '/work'}]
+        self.deploy(node, SERVICE, pod('web', WEB, container={'volumeMounts': mounts}, volumes=volumes,
+                                       initContainers=[init | {'volumeMounts': mounts}]),
+                    pod('once', 'sleep 1000', restartPolicy='Never'))
+        address = node.get('service', 'web')['spec']['clusterIP']
+        harness.wait_for(lambda: self.curl(node, address) == 'page', 10, message='the service answers')
+        self.assertEqual(len(shims(node)), 2)
+        for pid in shims(node):
+            os.kill(pid, signal.SIGKILL)
+        harness.wait_for(lambda: node.get('pod', 'web')['status']['containerStatuses'][0]['restartCount'] == 1 and
+                         self.running(node, 'web'), 20 * SLOW, message='the pod runs again')
+        harness.wait_for(lambda: self.curl(node, address) == 'page', 10, message='the service answers again')
+        inits = node.kubectl('exec', 'web', '--', 'cat', '/work/inits').stdout.split()
+        self.assertEqual(inits, ['once', 'once'], 'init containers run again, and an emptyDir is kept')
+        last = node.get('pod', 'web')['status']['containerStatuses'][0]['lastState']['terminated']
+        self.assertEqual(last['exitCode'], 137)
+        self.assertIn('SandboxChanged', node.kubectl('describe', 'pod', 'web').stdout)
+        self.assertEqual(node.get('pod', 'once')['status']['phase'], 'Failed')
+        node.kubectl('delete', 'pod', '--all', '--timeout=20s')
 
     def assert_counts(self, node, name, least=20):
         """The container's numbers without a gap or a repeat, across its server's end."""

@@ -121,6 +121,9 @@ class Runtime {
 
   /// Called on the node loop whenever a container has exited.
   virtual void on_exit(std::function<void(const ContainerStatus&)> callback) = 0;
+  /// Called on the node loop when a sandbox has ended by itself: its shim is gone. The exits of its containers were
+  /// told before. Nothing starts in it any more; it is to be removed.
+  virtual void on_sandbox_end(std::function<void(const std::string& sandbox_id)> callback) = 0;
   /// Finds the pods of an earlier process whose shims still run and takes them over, with all their containers, running
   /// and exited. Leftovers of pods whose shim died are removed.
   virtual Task<Result<std::vector<SandboxInfo>>> adopt() = 0;

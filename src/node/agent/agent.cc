@@ -149,6 +149,10 @@ Task<Status> Agent::start() {
     if (it != workers_.end()) it->second->container_exited(status);
     server_.container_ended();
   });
+  parts_.runtime.on_sandbox_end([this](const std::string& uid) {
+    const auto it = workers_.find(uid);
+    if (it != workers_.end()) it->second->sandbox_ended();
+  });
   parts_.images.set_in_use([this](std::string_view id) {
     return std::any_of(workers_.begin(), workers_.end(), [&](const auto& item) { return item.second->uses_image(id); });
   });

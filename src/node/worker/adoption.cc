@@ -94,6 +94,7 @@ void PodWorker::restore_from_api() {
 
 void PodWorker::adopt(const runtime::SandboxInfo& sandbox) {
   sandbox_ = Stage::kReady;
+  sandbox_made_ = true;
   volumes_ = Stage::kReady;
   // Written files are brought up to date, and tokens asked for anew, at the first pass.
   objects_stale_ = true;

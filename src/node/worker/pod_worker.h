@@ -44,6 +44,7 @@ class PodWorker {
   void update(api::ObjectPtr pod);
   void removed();  ///< the API no longer has the pod
   void container_exited(const runtime::ContainerStatus& status);
+  void sandbox_ended();  ///< by itself, after its containers
   void objects_changed();
   /// Ends the pod's containers without deleting the pod: what stop_pods does. The API keeps the pod as it is.
   void shut_down(std::chrono::seconds grace);
@@ -153,6 +154,8 @@ class PodWorker {
   Tokens tokens_;
   bool refreshing_ = false;
   bool objects_stale_ = false;
+  bool sandbox_made_ = false;  ///< the runtime has one of this pod, whole or not
+  bool sandbox_lost_ = false;  ///< that one has ended by itself
   Steady next_wake_;
 
   bool terminating_ = false;  ///< deleted, failed as a whole, or shut down: containers are being ended

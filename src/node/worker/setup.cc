@@ -88,6 +88,7 @@ void PodWorker::setup_failed(Stage& stage, std::string_view reason, std::string 
 
 Task<void> PodWorker::set_up_sandbox() {
   auto made = co_await make_sandbox();
+  if (made && sandbox_lost_) made = fail(Code::kIo, "the sandbox ended while it was set up");
   if (made) {
     sandbox_ = Stage::kReady;
     setup_back_off_ = {};
@@ -97,7 +98,24 @@ Task<void> PodWorker::set_up_sandbox() {
   wake();
 }
 
+void PodWorker::sandbox_ended() {
+  sandbox_lost_ = true;
+  if (sandbox_ != Stage::kReady || tearing_ || torn_down_) return;
+  sandbox_ = Stage::kNone;
+  if (!terminating_ && !finished_) {
+    event(false, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
+  }
+  wake();
+}
+
 Task<Status> PodWorker::make_sandbox() {
+  if (sandbox_made_) {
+    // The one before was not made whole, or has ended.
+    BRUME_CO_CHECK(co_await context_.runtime.remove_sandbox(uid_));
+    BRUME_CO_CHECK(co_await context_.network.detach(uid_));
+    sandbox_made_ = false;
+  }
+  sandbox_lost_ = false;
   auto host = make_hostname(pod_, context_.options.hostname, context_.options.cluster_domain);
   if (!host) co_return fail(std::move(host).error());
   hostname_ = host->hostname;
@@ -120,6 +138,7 @@ Task<Status> PodWorker::make_sandbox() {
                     {"brume/hostname", hostname_}};
   auto info = co_await context_.runtime.create_sandbox(std::move(sandbox));
   if (!info) co_return fail(std::move(info).error());
+  sandbox_made_ = true;
   netns_path_ = info->netns_path;
   if (host_network()) {
     pod_ips_ = context_.options.node_ips;

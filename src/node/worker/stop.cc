@@ -208,6 +208,7 @@ Task<void> PodWorker::tear_down() {
     torn_down_ = true;
     teardown_retry_.reset();
     sandbox_ = volumes_ = Stage::kNone;
+    sandbox_made_ = false;
     netns_path_.clear();
     context_.objects.release(uid_);
     if (context_.usage_changed) context_.usage_changed();

@@ -71,6 +71,7 @@ class FakeRuntime : public runtime::Runtime {
   explicit FakeRuntime(const Executor& executor, Clock& clock) : executor_(executor), clock_(clock) {}
 
   void on_exit(std::function<void(const Status_&)> callback) override { exited_ = std::move(callback); }
+  void on_sandbox_end(std::function<void(const std::string&)> callback) override { ended_ = std::move(callback); }
   Task<Result<std::vector<runtime::SandboxInfo>>> adopt() override {
     std::vector<runtime::SandboxInfo> out;
     for (auto& [id, info] : sandboxes) out.push_back(info);
@@ -79,6 +80,7 @@ class FakeRuntime : public runtime::Runtime {
   Task<Result<runtime::SandboxInfo>> create_sandbox(runtime::SandboxSpec spec) override {
     co_await yield_now();
     if (sandbox_error) co_return fail(*sandbox_error);
+    if (sandboxes.contains(spec.id)) co_return fail(Code::kAlreadyExists, "sandbox " + spec.id + " exists");
     runtime::SandboxInfo info{spec.id, 1, "/fake/netns/" + spec.id, spec.labels};
     sandboxes[spec.id] = info;
     sandbox_specs[spec.id] = std::move(spec);
@@ -87,6 +89,7 @@ class FakeRuntime : public runtime::Runtime {
   Task<Result<Status_>> start_container(runtime::ContainerSpec spec) override {
     co_await yield_now();
     if (const auto it = start_errors.find(spec.name); it != start_errors.end()) co_return fail(it->second);
+    if (dead.contains(spec.sandbox_id)) co_return fail(Code::kIo, "the shim is gone");
     started.push_back(spec.name);
     Status_ status;
     status.sandbox_id = spec.sandbox_id;
@@ -119,6 +122,7 @@ class FakeRuntime : public runtime::Runtime {
     co_await yield_now();
     containers_.erase(sandbox_id);
     sandboxes.erase(sandbox_id);
+    dead.erase(sandbox_id);
     removed.push_back(sandbox_id);
     co_return Status();
   }
@@ -160,6 +164,14 @@ class FakeRuntime : public runtime::Runtime {
     }
     return false;
   }
+  /// The sandbox's shim ends, and its containers with it.
+  void end_sandbox(const std::string& id) {
+    dead.insert(id);
+    std::vector<std::string> names;
+    for (const auto& status : containers_[id]) names.push_back(status.name);
+    for (const auto& name : names) finish(name, 137, 9);
+    if (ended_) ended_(id);
+  }
   [[nodiscard]] int starts(const std::string& name) const {
     return static_cast<int>(std::count(started.begin(), started.end(), name));
   }
@@ -171,6 +183,7 @@ class FakeRuntime : public runtime::Runtime {
   std::map<std::string, runtime::ContainerSpec> specs;  ///< last by container name
   std::map<std::string, Error> start_errors;
   std::optional<Error> sandbox_error;
+  std::set<std::string> dead;  ///< sandboxes without a shim
   std::vector<std::string> started, removed, reopened;
   std::vector<std::pair<std::string, int>> signals;
   std::set<std::string> obeys_signals;
@@ -187,6 +200,7 @@ class FakeRuntime : public runtime::Runtime {
   Executor executor_;
   Clock& clock_;
   std::function<void(const Status_&)> exited_;
+  std::function<void(const std::string&)> ended_;
 };
 
 class FakeImages : public runtime::Images {
@@ -245,6 +259,7 @@ class FakeNetwork : public node::PodNetwork {
   Task<Result<std::vector<std::string>>> attach(node::PodAttachment attachment) override {
     co_await yield_now();
     attached.push_back(attachment);
+    if (attaching) attaching();
     if (error) co_return fail(*error);
     co_return std::vector<std::string>{"10.42.0.7"};
   }
@@ -253,6 +268,7 @@ class FakeNetwork : public node::PodNetwork {
     co_return Status();
   }
   Task<std::set<std::string>> attached_pods() override { co_return left_over; }
+  std::function<void()> attaching;  ///< what happens meanwhile
   std::set<std::string> left_over;  ///< pods of an earlier process that hold an address
   std::vector<node::PodAttachment> attached;
   std::vector<std::string> detached;

@@ -53,6 +53,9 @@ struct WorkerFixture {
                             .ephemeral_bytes = 100LL << 30,
                             .host_resolv_conf = "",
                             .user_files = {}});
+    runtime.on_sandbox_end([this](const std::string&) {
+      if (worker) worker->sandbox_ended();
+    });
     runtime.on_exit([this](const runtime::ContainerStatus& status) {
       if (worker) worker->container_exited(status);
     });

@@ -472,6 +472,49 @@ TEST_CASE("a failed sandbox is told and tried again") {
   });
 }
 
+TEST_CASE("a pod whose sandbox has ended gets another, and its init containers run again") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    Json pod = two_inits();
+    f.start(pod);
+    bool ok = co_await eventually([&] { return f.runtime.starts("first") == 1; });
+    REQUIRE(ok);
+    f.runtime.finish("first", 0);
+    ok = co_await eventually([&] { return f.runtime.starts("second") == 1; });
+    REQUIRE(ok);
+    f.runtime.finish("second", 0);
+    ok = co_await f.until([&] { return f.condition("Ready"); });
+    REQUIRE(ok);
+    f.runtime.end_sandbox("uid-web");
+    ok = co_await eventually([&] { return f.runtime.starts("first") == 2; });
+    REQUIRE(ok);
+    CHECK(f.runtime.removed == std::vector<std::string>{"uid-web"});
+    CHECK(f.network.attached.size() == 2);
+    f.runtime.finish("first", 0);
+    ok = co_await eventually([&] { return f.runtime.starts("second") == 2; });
+    REQUIRE(ok);
+    f.runtime.finish("second", 0);
+    ok = co_await f.until([&] { return f.runtime.starts("app") == 2 && f.condition("Ready"); });
+    CHECK(ok);
+    CHECK(num(f.container(), "restartCount") == 1);
+    co_await f.events.flush();
+    CHECK(f.has_event("SandboxChanged", "re-created"));
+  });
+}
+
+TEST_CASE("a sandbox that ends while its network is made is made again") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    f.network.attaching = [&f] {
+      if (f.network.attached.size() == 1) f.runtime.end_sandbox("uid-web");
+    };
+    f.start(WorkerFixture::pod_json());
+    co_await settle();
+    f.clock.advance(2s);
+    const bool ok = co_await f.until([&] { return f.phase() == "Running"; });
+    CHECK(ok);
+    CHECK(f.network.attached.size() == 2);
+  });
+}
+
 TEST_CASE("a new worker takes over what runs: no restart, same address, an exit code is not lost") {
   with_worker([](WorkerFixture& f) -> Task<void> {
     Json pod = WorkerFixture::pod_json();

@@ -349,10 +349,16 @@ TEST_CASE("a killed shim ends its containers, and its leftovers go", "[runtime]"
   auto spec = bed.spec("p1", {"sleep", "100"});
   auto started = bed.start(spec);
   REQUIRE(started.has_value());
+  std::atomic<bool> told = false;
+  (void)bed.run<Status>([&]() -> Task<Status> {
+    bed.runtime->on_sandbox_end([&told](const std::string& id) { told = id == "p1"; });
+    co_return Status();
+  });
   ::kill(pod->shim_pid, SIGKILL);
   auto ended = bed.wait("p1", spec.id);
   REQUIRE(ended.has_value());
   CHECK(ended->exit_code == 137);
+  CHECK(bed.wait_for([&] { return told.load(); }));
   CHECK(bed.wait_for([&] {
     return ::kill(started->pid, 0) != 0 ||
            slurp("/proc/" + std::to_string(started->pid) + "/stat").find(") Z") != std::string::npos;
