@@ -62,8 +62,6 @@ int probe_namespaces() {
              : errno;
 }
 
-int probe_user_namespace() { return ::unshare(CLONE_NEWUSER) == 0 ? 0 : errno; }
-
 int probe_mount_api() {
   if (::unshare(CLONE_NEWNS) != 0) return errno;
   const auto context = linux_os::fs_open("tmpfs");
@@ -187,8 +185,6 @@ const std::vector<Check>& checks() {
       {"seccomp", Need::kRequired, check_seccomp},
       {"nf_tables", Need::kRequired, [] { return in_child(probe_nftables, "modprobe nf_tables"); }},
       {"cgroup controllers", Need::kWanted, check_controllers},
-      {"user namespaces", Need::kWanted,
-       [] { return in_child(probe_user_namespace, "pods with hostUsers: false cannot run"); }},
       {"oom score", Need::kWanted, check_oom_score},
       {"inotify", Need::kWanted, check_inotify},
       {"open files", Need::kWanted, check_files},

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "brume/base/json.h"
+#include "pod/pod.h"
 
 namespace brume::node {
 
@@ -38,10 +39,26 @@ std::optional<Refusal> forbidden_sysctl(const Json& pod, std::span<const std::st
   return std::nullopt;
 }
 
+/// brume loads no AppArmor profile: a pod that relies on one does not run unprotected.
+std::optional<Refusal> needs_app_armor(const Json& pod) {
+  const auto confined = [](const Json& holder) {
+    const auto type = str(at(holder, "securityContext", "appArmorProfile"), "type");
+    return !type.empty() && type != "Unconfined";
+  };
+  bool any = confined(at(pod, "spec"));
+  for (const ContainerEntry& entry : containers_of(pod)) any = any || confined(*entry.spec);
+  for (const auto& [key, profile] : at(pod, "metadata", "annotations").items()) {  // how it was said before 1.30
+    any = any || (key.starts_with("container.apparmor.security.beta.kubernetes.io/") && str(profile) != "unconfined");
+  }
+  if (!any) return std::nullopt;
+  return Refusal{"AppArmor", "Cannot enforce AppArmor: AppArmor profiles are not supported on this node"};
+}
+
 }  // namespace
 
 std::optional<Refusal> admit_pod(const Json& pod, const AdmissionInputs& in) {
   if (auto refusal = forbidden_sysctl(pod, in.allowed_unsafe_sysctls)) return refusal;
+  if (auto refusal = needs_app_armor(pod)) return refusal;
   const PodRequest request = pod_request(pod);
   if (in.pods + 1 > in.max_pods) return out_of("pods", 1, in.pods, in.max_pods);
   const auto over = [](std::int64_t asked, std::int64_t used, std::int64_t capacity) {

@@ -19,7 +19,7 @@ struct AdmissionInputs {
   std::span<const std::string> allowed_unsafe_sysctls;
 };
 struct Refusal {
-  std::string reason;  ///< OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage, SysctlForbidden
+  std::string reason;  ///< OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage, SysctlForbidden, AppArmor
   std::string message;
 };
 /// nullopt: it may run.

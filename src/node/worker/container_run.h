@@ -47,6 +47,7 @@ struct ContainerRun {
   std::string wait_message;
   bool started = false;
   bool ready = false;
+  std::string hooked;  ///< the attempt whose postStart hook runs
 
   Action action = Action::kNone;
   std::shared_ptr<const runtime::Image> image;                    ///< checked for the next attempt
@@ -63,6 +64,10 @@ struct ContainerRun {
 
   [[nodiscard]] bool failed() const { return state == State::kExited && exit_code != 0; }
   [[nodiscard]] bool succeeded() const { return state == State::kExited && exit_code == 0; }
+  /// Being started, as far as to its postStart hook's end.
+  [[nodiscard]] bool starting() const {
+    return action != Action::kNone || (state == State::kRunning && !hooked.empty() && hooked == id);
+  }
   [[nodiscard]] int restart_count() const { return attempt > 0 ? attempt : 0; }
 };
 

@@ -259,9 +259,17 @@ void PodWorker::try_start(std::size_t index) {
     group_.spawn("image", pull_image(index));
     return;
   }
-  if (sandbox_ != Stage::kReady || volumes_ != Stage::kReady) return;
+  if (sandbox_ != Stage::kReady || volumes_ != Stage::kReady || held_back(index)) return;
   run.action = Action::kStarting;
   group_.spawn("container start", start_container(index));
+}
+
+// One after the other in the spec's order, and a postStart hook holds back those after it. Images are pulled beside,
+// and a container that waits for its next try holds back nobody.
+bool PodWorker::held_back(std::size_t index) const {
+  if (runs_[index].kind == ContainerKind::kEphemeral) return false;
+  return std::any_of(runs_.begin(), runs_.begin() + static_cast<std::ptrdiff_t>(index),
+                     [](const ContainerRun& run) { return run.starting(); });
 }
 
 void PodWorker::reconcile_ended() {

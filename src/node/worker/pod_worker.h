@@ -77,6 +77,7 @@ class PodWorker {
   void reconcile_ended();
   void check_active_deadline();
   void try_start(std::size_t index);
+  [[nodiscard]] bool held_back(std::size_t index) const;
   void wake_at(Steady when);
   [[nodiscard]] bool all_ended() const;
   [[nodiscard]] const Json& spec_of(const ContainerRun& run) const;

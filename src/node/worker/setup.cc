@@ -120,6 +120,10 @@ Task<Status> PodWorker::make_sandbox() {
   if (!host) co_return fail(std::move(host).error());
   hostname_ = host->hostname;
   const Json& spec = at(pod_, "spec");
+  if (!flag(spec, "hostUsers", true)) {
+    // Pod security asks less of such pods: they must not run as root of the host.
+    co_return fail(Code::kInvalid, "can't set `spec.hostUsers: false`, runtime does not support user namespaces");
+  }
   runtime::SandboxSpec sandbox;
   sandbox.id = uid_;
   sandbox.hostname = hostname_;

@@ -274,7 +274,11 @@ Task<void> PodWorker::start_container(std::size_t index) {
   run.started = run.ready = false;
   const Json hook = at(spec_of(run), "lifecycle", "postStart");
   const Json container = spec_of(run);
-  if (!hook.is_object()) begin_probes(index);
+  if (hook.is_object()) {
+    run.hooked = id;
+  } else {
+    begin_probes(index);
+  }
   event(false, "Created", "Created container: " + name, name);
   event(false, "Started", "Started container " + name, name);
   // An exit that came while start_container() was under way found no record to match.
@@ -288,14 +292,16 @@ Task<void> PodWorker::start_container(std::size_t index) {
       uid_, id, hook, container, pod_ips_.empty() ? "" : pod_ips_.front(), std::chrono::milliseconds(0), false};
   const HandlerResult result = co_await context_.handlers.run(std::move(request));
   ContainerRun& after = runs_[index];
-  if (after.id != id || after.state != State::kRunning) co_return;
+  if (after.id != id) co_return;
+  after.hooked.clear();
+  wake();
+  if (after.state != State::kRunning) co_return;
   if (result.ok) {
     begin_probes(index);
   } else {
     event(true, "FailedPostStartHook", "PostStartHook failed", name);
     begin_stop(after, grace_period(), "FailedPostStartHook");
   }
-  wake();
 }
 
 void PodWorker::attempt_failed(ContainerRun& run, int attempt, const std::string& id, const std::string& message) {

@@ -257,3 +257,21 @@ TEST_CASE("a pod may set safe sysctls, and others that the node allows") {
   CHECK(reason("net.core.somaxconn", in).empty());
   CHECK(reason("net.core.rmem_max", in).starts_with("SysctlForbidden"));
 }
+
+TEST_CASE("a pod that relies on AppArmor is refused") {
+  AdmissionInputs in;
+  in.max_pods = 1;
+  const auto reason = [&](const char* pod) {
+    const auto refusal = admit_pod(Json::parse(pod), in);
+    return refusal ? refusal->reason : "";
+  };
+  CHECK(reason(R"({"spec":{"containers":[{"name":"a"}]}})").empty());
+  CHECK(reason(R"({"spec":{"securityContext":{"appArmorProfile":{"type":"Unconfined"}}}})").empty());
+  CHECK(reason(R"({"spec":{"securityContext":{"appArmorProfile":{"type":"RuntimeDefault"}}}})") == "AppArmor");
+  CHECK(reason(R"({"spec":{"initContainers":[{"name":"a","securityContext":
+      {"appArmorProfile":{"type":"Localhost","localhostProfile":"p"}}}]}})") == "AppArmor");
+  CHECK(reason(R"({"metadata":{"annotations":{"container.apparmor.security.beta.kubernetes.io/a":"localhost/p"}}})") ==
+        "AppArmor");
+  CHECK(reason(R"({"metadata":{"annotations":{"container.apparmor.security.beta.kubernetes.io/a":"unconfined"}}})")
+            .empty());
+}

@@ -281,10 +281,12 @@ class FakeHandlers : public node::HandlerRunner {
   Task<node::HandlerResult> run(node::HandlerRequest request) override {
     co_await yield_now();
     requests.push_back(request);
+    while (hold) co_await yield_now();
     if (answer) co_return answer(request);
     co_return node::HandlerResult{true, ""};
   }
   Task<void> stop() override { co_return; }
+  bool hold = false;  ///< no handler ends
   std::vector<node::HandlerRequest> requests;
   std::function<node::HandlerResult(const node::HandlerRequest&)> answer;
 };

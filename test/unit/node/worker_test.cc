@@ -430,6 +430,53 @@ TEST_CASE("a postStart hook that fails ends the container") {
   });
 }
 
+TEST_CASE("containers start in the spec's order, each after the postStart hook of the one before") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    Json pod = WorkerFixture::pod_json();
+    Json& containers = pod["spec"]["containers"];
+    for (const char* name : {"second", "third"}) {
+      containers.push_back(containers[0]);
+      containers.back()["name"] = name;
+    }
+    containers[0]["lifecycle"] = {{"postStart", {{"exec", {{"command", {"hello"}}}}}}};
+    f.handlers.hold = true;
+    f.start(pod);
+    bool ok = co_await f.until([&] { return f.handlers.requests.size() == 1; });
+    REQUIRE(ok);
+    co_await settle();
+    CHECK(f.runtime.started == std::vector<std::string>{"app"});
+    f.handlers.hold = false;
+    ok = co_await f.until([&] { return f.runtime.started.size() == 3; });
+    CHECK(ok);
+    CHECK(f.runtime.started == std::vector<std::string>{"app", "second", "third"});
+  });
+}
+
+TEST_CASE("a container that cannot start holds none back") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    Json pod = WorkerFixture::pod_json();
+    Json& containers = pod["spec"]["containers"];
+    containers.push_back(containers[0]);
+    containers.back()["name"] = "second";
+    f.runtime.start_errors["app"] = Error{Code::kInvalid, "no such command"};
+    f.start(pod);
+    const bool ok = co_await f.until([&] { return f.runtime.starts("second") == 1; });
+    CHECK(ok);
+  });
+}
+
+TEST_CASE("a pod with a user namespace of its own waits, and is told why") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    Json pod = WorkerFixture::pod_json();
+    pod["spec"]["hostUsers"] = false;
+    f.start(pod);
+    co_await settle();
+    co_await f.events.flush();
+    CHECK(f.has_event("FailedCreatePodSandBox", "runtime does not support user namespaces"));
+    CHECK(f.runtime.sandboxes.empty());
+  });
+}
+
 TEST_CASE("activeDeadlineSeconds fails the pod") {
   with_worker([](WorkerFixture& f) -> Task<void> {
     Json pod = WorkerFixture::pod_json();
