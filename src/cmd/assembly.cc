@@ -39,6 +39,7 @@
 #include "cmd/node_address.h"
 #include "cmd/own_image.h"
 #include "cmd/pod_network.h"
+#include "cmd/registries.h"
 #include "cmd/version.h"
 
 namespace brume::cmd {
@@ -70,6 +71,7 @@ struct Assembly::Parts {
   Loop control{"control"};
   Loop node{"node"};
 
+  runtime::Registries registries;
   linux_os::Fd data_lock;
   std::unique_ptr<apiserver::Pki> pki;
   std::unique_ptr<store::Store> store;
@@ -174,6 +176,8 @@ void Assembly::Parts::stop() {
 // Files and certificates ------------------------------------------------------------------------------------------
 
 Status Assembly::Parts::open_files() {
+  const bool told = !options.private_registry.empty();
+  BRUME_TRY(registries, load_registries(told ? options.private_registry : kRegistriesFile, told));
   BRUME_TRY(data_lock, lock_data_dir(options.data_dir));
   for (const auto* part : {"/server", "/server/tls", "/images", "/network"}) {
     BRUME_CHECK(linux_os::make_dirs(options.data_dir + part, 0700));
@@ -305,7 +309,10 @@ Task<Status> Assembly::Parts::start_api() {
   };
   BRUME_CO_TRY(api, apiserver::ApiServer::create(*registry, security->authenticator(), security->authorizer(),
                                                  &security->admission(), std::move(api_options)));
-  BRUME_CO_TRY(images, runtime::Images::open({.dir = options.data_dir + "/images"}, node.executor()));
+  runtime::ImageOptions image_options;
+  image_options.dir = options.data_dir + "/images";
+  image_options.registries = std::move(registries);
+  BRUME_CO_TRY(images, runtime::Images::open(std::move(image_options), node.executor()));
 
   http::ServerOptions http_options;
   http_options.address = options.bind_address;

@@ -200,6 +200,9 @@ const std::vector<Flag>& flags() {
          o.log_format = v == "json" ? log::Format::kJson : log::Format::kText;
          return Status();
        }},
+      {"private-registry", 0, Kind::kValue, "FILE",
+       "mirrors and credentials of registries, as k3s has them (/etc/brume/registries.yaml, if it is there)",
+       [](S& o, const V& v) { return set_path("private-registry", v, o.private_registry); }},
       {"datastore", 0, Kind::kValue, "KIND", "sqlite, or memory: nothing outlives the process (sqlite)",
        [](S& o, const V& v) {
          if (v != "sqlite" && v != "memory") return Status(bad("datastore", v, "one of sqlite, memory"));

@@ -105,13 +105,14 @@ struct Exchanged {
 
 class PooledResponse final : public ResponseStream {
  public:
-  PooledResponse(std::shared_ptr<Pool> pool, Executor executor, Exchanged exchanged)
+  PooledResponse(std::shared_ptr<Pool> pool, Executor executor, Exchanged exchanged, std::chrono::milliseconds timeout)
       : pool_(std::move(pool)),
         executor_(std::move(executor)),
         origin_(exchanged.url.origin()),
         connection_(std::move(exchanged.connection)),
         status_(connection_->head().status),
-        headers_(std::move(connection_->head().headers)) {}
+        headers_(std::move(connection_->head().headers)),
+        timeout_(timeout) {}
 
   [[nodiscard]] int status() const override { return status_; }
   [[nodiscard]] const Headers& headers() const override { return headers_; }
@@ -121,7 +122,7 @@ class PooledResponse final : public ResponseStream {
       decoded_.clear();
       at_ = 0;
       if (!connection_) co_return std::size_t(0);
-      BRUME_CO_TRY(const bool more, co_await connection_->read_some(decoded_, std::chrono::milliseconds(0)));
+      BRUME_CO_TRY(const bool more, co_await connection_->read_some(decoded_, timeout_));
       if (connection_->done()) {
         if (connection_->reusable()) pool_->put(executor_, origin_, std::move(connection_));
         connection_.reset();
@@ -141,6 +142,7 @@ class PooledResponse final : public ResponseStream {
   ConnectionPtr connection_;
   int status_;
   Headers headers_;
+  std::chrono::milliseconds timeout_;
   std::string decoded_;
   std::size_t at_ = 0;
 };
@@ -169,7 +171,7 @@ class PooledClient final : public Client {
   Task<Result<std::unique_ptr<ResponseStream>>> open(ClientRequest request) override {
     const Executor executor = co_await asio::this_coro::executor;
     BRUME_CO_TRY(auto exchanged, co_await follow(std::move(request)));
-    co_return std::make_unique<PooledResponse>(pool_, executor, std::move(exchanged));
+    co_return std::make_unique<PooledResponse>(pool_, executor, std::move(exchanged), options_.stream_timeout);
   }
 
   Task<Result<Upgraded>> upgrade(ClientRequest request) override {

@@ -223,17 +223,20 @@ class Node:
     def import_image(self, name, *args):
         self.run(BRUME, 'image', 'import', self.make_image(name, *args))
 
-    def start_registry(self, port=5000, htpasswd=None):
-        """A docker-registry (Debian's) on 127.0.0.1:port of the namespace; plain http. `htpasswd`: lines of users and bcrypt hashes."""
+    def start_registry(self, port=5000, htpasswd=None, tls=None):
+        """A docker-registry (Debian's) on 127.0.0.1:port of the namespace. `htpasswd`: lines of users and bcrypt hashes; `tls`:
+        files of certificate and key, else it is plain http."""
         config = self.dir / f'registry-{port}.yml'
         text = (f'version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {self.dir}/registry-{port}}}\n'
                 f'http:\n  addr: 127.0.0.1:{port}\n')
         if htpasswd:
             (self.dir / f'htpasswd-{port}').write_text(htpasswd)
             text += f'auth:\n  htpasswd: {{realm: brume-test, path: {self.dir}/htpasswd-{port}}}\n'
+        if tls:
+            text = text.replace(f'  addr: 127.0.0.1:{port}\n', f'  addr: 127.0.0.1:{port}\n  tls: {{certificate: {tls[0]}, key: {tls[1]}}}\n')
         config.write_text(text)
         self.registries.append(self.popen('docker-registry', 'serve', config, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        wait_for(lambda: self.run('curl', '-s', f'http://127.0.0.1:{port}/v2/', check=False).returncode == 0, 10, message='registry')
+        wait_for(lambda: self.run('curl', '-sk', f'http{"s" if tls else ""}://127.0.0.1:{port}/v2/', check=False).returncode == 0, 10, message='registry')
         return f'127.0.0.1:{port}'
 
     def push_image(self, name, *args, copy=()):

@@ -4,7 +4,7 @@ import hashlib
 import json
 import unittest
 
-from harness import BRUME, NodeTest, pod
+from harness import BRUME, Node, NodeTest, pod, wait_for
 
 USER, PASSWORD = 'puller', 's3cret'
 HTPASSWD = USER + ':$2b$05$XtWpHJcsdd0a1Uc49ixRCey.JEGG9HiJfo3Unh9ejd7MWVjMW/X7O\n'  # bcrypt of PASSWORD
@@ -159,6 +159,45 @@ class Images(NodeTest):
         bad = self.node.run(BRUME, 'image', 'import', '/etc/passwd', check=False)
         self.assertNotEqual(0, bad.returncode)
         self.assertEqual(1, len(bad.stderr.strip().splitlines()), bad.stderr)
+
+
+class Registries(NodeTest):
+    """What --private-registry says: mirrors with rewritten names and credentials, a CA of one's own."""
+    import_images = False
+
+    @classmethod
+    def setUpClass(cls):
+        cls.node = Node('brume-registries')
+        cls.addClassCleanup(cls.node.destroy)
+        directory = cls.node.dir
+        for name in ('known', 'unknown'):
+            cls.node.run('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj',
+                         '/CN=' + name, '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', directory / f'{name}.key', '-out', directory / f'{name}.crt')
+        cls.node.start_registry(5000, HTPASSWD)
+        cls.node.start_registry(5001, tls=(directory / 'known.crt', directory / 'known.key'))
+        cls.node.start_registry(5002, tls=(directory / 'unknown.crt', directory / 'unknown.key'))
+        (directory / 'registries.yaml').write_text(json.dumps({
+            'mirrors': {'registry.invalid': {'endpoint': ['http://127.0.0.1:9', 'http://127.0.0.1:5000/v2'],
+                                             'rewrite': {'^team/(.*)': 'mirrored/$1'}}},
+            'configs': {'127.0.0.1:5000': {'auth': {'username': USER, 'password': PASSWORD}},
+                        '127.0.0.1:5001': {'tls': {'ca_file': str(directory / 'known.crt')}}}}))
+        cls.node.flags = ['--private-registry', directory / 'registries.yaml', '--disable', 'dns']
+        cls.node.start()
+        wait_for(cls.node.node_ready, 20, message='the node is ready')
+
+    def test_a_mirror_with_credentials(self):
+        self.node.push_image('127.0.0.1:5000/mirrored/app:1', '--env', 'V=mirrored', copy=('--dest-creds', f'{USER}:{PASSWORD}'))
+        self.assertEqual('mirrored\n', self.run_pod('app', 'echo $V', image='registry.invalid/team/app:1'))
+        # Under the name that it was asked by, and for the command, too.
+        self.assertIn('registry.invalid/team/app:1', self.node.run(BRUME, 'image', 'list').stdout)
+        self.node.run(BRUME, 'image', 'pull', '127.0.0.1:5000/mirrored/app:1')
+
+    def test_a_ca_of_its_own(self):
+        for port in (5001, 5002):
+            self.node.push_image(f'127.0.0.1:{port}/tls:1', '--env', 'V=tls')
+        self.assertEqual('tls\n', self.run_pod('known', 'echo $V', image='127.0.0.1:5001/tls:1'))
+        self.apply(pod('unknown', 'true', image='127.0.0.1:5002/tls:1'))
+        self.assertIn('certificate', self.wait_event('unknown', 'Failed to pull image')[0])
 
 
 if __name__ == '__main__':

@@ -25,6 +25,7 @@ struct ClientOptions {
   TlsClientConfig tls = {};
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds response_timeout{30'000};  ///< until the head of the answer
+  std::chrono::milliseconds stream_timeout{0};         ///< between two pieces of a body that is read by open(); 0: none
   std::size_t max_body = 64U << 20;
   int max_redirects = 0;          ///< followed for GET and HEAD only; Authorization is dropped when the host changes
   std::string dial_address = {};  ///< numeric address to connect to instead of resolving the host (checked addresses)

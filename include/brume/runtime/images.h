@@ -1,8 +1,10 @@
 // Images: pulled from registries or imported from archives, kept as unpacked content-addressed layers.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,20 +45,40 @@ struct RegistryAuth {
   std::string token;  ///< bearer token given as it is
 };
 
-/// How to reach one registry host. Hosts without an entry: https, and http too for loopback addresses.
-struct RegistryConfig {
-  std::string host;
-  std::vector<std::string> mirrors;  ///< base URLs tried first, in order
-  bool plain_http = false;
+/// Where the images of one registry are asked for before the registry itself.
+struct RegistryMirror {
+  std::vector<std::string> endpoints;  ///< base URLs, in order; http:// of the registry's own host stands for it
+  /// What the repository is called there: POSIX extended expression and replacement, in which $1 to $9 are its groups.
+  /// The first that matches counts.
+  std::vector<std::pair<std::string, std::string>> rewrites;
+};
+
+/// How to talk to one host of registries or mirrors.
+struct RegistryHost {
+  std::optional<RegistryAuth> auth;  ///< where a pull has none of its own for this host
   bool insecure_tls = false;
-  std::string ca_pem;
+  std::string ca_pem;  ///< empty: the system's
+  std::string certificate_pem;
+  std::string private_key_pem;
+  [[nodiscard]] bool says_tls() const { return insecure_tls || !ca_pem.empty() || !certificate_pem.empty(); }
+};
+
+/// What an admin says of registries. Where nothing is said of TLS: https, and http too for loopback addresses.
+struct Registries {
+  std::map<std::string, RegistryMirror> mirrors;  ///< by host[:port] as image names have it; "*": all others
+  std::map<std::string, RegistryHost> hosts;      ///< by host[:port] of the URL; "*": all others
 };
 
 struct ImageOptions {
   std::string dir;  ///< e.g. /var/lib/brume/images
-  std::vector<RegistryConfig> registries;
+  Registries registries;
   int parallel_layers = 3;
+  std::chrono::milliseconds stall_timeout{
+      60'000};  ///< a download without a byte for so long is begun anew where it was
 };
+
+/// What a mirror calls `repository`. kInvalid for a bad expression.
+Result<std::string> rewrite_repository(const RegistryMirror& mirror, const std::string& repository);
 
 /// Owner: the node loop; every call there. Disk work happens on blocking threads inside. An interrupted pull or import
 /// leaves nothing half-made visible, and a later one resumes what was fetched.

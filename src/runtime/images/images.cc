@@ -94,11 +94,7 @@ Task<void> ImagesImpl::run_pull(ImageReference reference, std::optional<Registry
 }
 
 Task<PullResult> ImagesImpl::fetch(ImageReference reference, std::optional<RegistryAuth> auth) {
-  std::optional<RegistryConfig> config;
-  for (const auto& one : options_.registries) {
-    if (one.host == reference.registry) config = one;
-  }
-  auto client = std::make_shared<RegistryClient>(reference, config, std::move(auth));
+  auto client = std::make_shared<RegistryClient>(reference, options_, auth);
   auto manifest = co_await client->manifest();
   if (!manifest) co_return fail(manifest.error());
   auto config_text = co_await client->small_blob(manifest->config);

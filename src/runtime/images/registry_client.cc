@@ -46,6 +46,11 @@ bool is_loopback(std::string_view host) {
   return name == "localhost" || name.starts_with("127.") || name == "[::1]";
 }
 
+/// Docker Hub's API lives under another name than its images'.
+std::string api_host(const std::string& registry) {
+  return registry == "docker.io" ? "registry-1.docker.io" : registry;
+}
+
 // key="value" pairs of a WWW-Authenticate challenge (RFC 9110, section 11.6.1).
 std::map<std::string, std::string> parse_challenge(std::string_view text) {
   std::map<std::string, std::string> out;
@@ -85,6 +90,7 @@ Error refusal(const std::string& what, int status, std::string_view body) {
   const std::string text =
       what + ": " + (detail.empty() ? "the registry answered status " + std::to_string(status) : detail);
   if (status == 404) return {Code::kNotFound, detail.empty() ? what + ": not found" : text + " (not found)"};
+  if (status == 400) return {Code::kBadRequest, text};
   if (status == 401)
     return {Code::kUnauthorized, text + " (authentication required, or the repository does not exist)"};
   if (status == 403) return {Code::kForbidden, text + " (access denied)"};
@@ -120,44 +126,78 @@ Result<std::string> choose_platform(const Json& index, const std::string& what) 
 }  // namespace
 
 struct RegistryClient::Endpoint {
-  std::string base;  ///< scheme://host
+  std::string base;        ///< scheme://host[/path]
+  std::string repository;  ///< what it is called there
+  std::string ns;          ///< of a mirror: the registry that it stands for
+  bool plain_try = false;  ///< http where https did not work and nobody said which
+  std::optional<RegistryAuth> auth;
   std::unique_ptr<http::Client> client;
   std::string authorization;
 };
 
-RegistryClient::RegistryClient(ImageReference reference, std::optional<RegistryConfig> config,
-                               std::optional<RegistryAuth> auth)
-    : reference_(std::move(reference)), auth_(std::move(auth)) {
-  // Docker Hub's API lives under another name than its images'.
-  const std::string host = reference_.registry == "docker.io" ? "registry-1.docker.io" : reference_.registry;
-  std::vector<std::string> bases;
-  if (config) bases = config->mirrors;
-  if (config && config->plain_http) {
-    bases.push_back("http://" + host);
-  } else {
-    bases.push_back("https://" + host);
-    if (!config && is_loopback(host)) bases.push_back("http://" + host);
-  }
-  for (auto& base : bases) {
-    http::ClientOptions options;
-    options.max_redirects = 5;
-    options.max_body = kMaxManifest;
-    if (config) {
-      options.tls.ca_pem = config->ca_pem;
-      options.tls.insecure = config->insecure_tls;
+RegistryClient::RegistryClient(ImageReference reference, const ImageOptions& options,
+                               const std::optional<RegistryAuth>& auth)
+    : reference_(std::move(reference)) {
+  const auto& [mirrors, hosts] = options.registries;
+  const std::string host = api_host(reference_.registry);
+  auto mirror = mirrors.find(reference_.registry);
+  if (mirror == mirrors.end()) mirror = mirrors.find("*");
+  bool plain = false;
+  if (mirror != mirrors.end()) {
+    for (const auto& base : mirror->second.endpoints) {
+      plain = plain || base == "http://" + host;
+      add_endpoint(options, base, &mirror->second, auth);
     }
-    auto client = http::Client::create(std::move(options));
-    if (!client) {
-      log::warn("registry client", {{"endpoint", base}, {"error", client.error().message}});
-      continue;
-    }
-    auto endpoint = std::make_unique<Endpoint>();
-    while (base.ends_with('/')) base.pop_back();
-    endpoint->base = base;
-    endpoint->client = std::move(*client);
-    if (auth_ && !auth_->token.empty()) endpoint->authorization = "Bearer " + auth_->token;
-    endpoints_.push_back(std::move(endpoint));
   }
+  if (plain) return;
+  add_endpoint(options, "https://" + host, nullptr, auth);
+  const auto known = hosts.find(host);
+  if (!is_loopback(host) || (known != hosts.end() && known->second.says_tls())) return;
+  if (Endpoint* added = add_endpoint(options, "http://" + host, nullptr, auth)) added->plain_try = true;
+}
+
+RegistryClient::Endpoint* RegistryClient::add_endpoint(const ImageOptions& options, const std::string& base,
+                                                       const RegistryMirror* mirror,
+                                                       const std::optional<RegistryAuth>& auth) {
+  if (std::ranges::any_of(endpoints_, [&](const auto& one) { return one->base == base; })) return nullptr;
+  const auto from = base.find("://") + 3;
+  const std::string host = base.substr(from, base.find('/', from) - from);
+  const bool own = host == api_host(reference_.registry);
+  const auto& hosts = options.registries.hosts;
+  auto known = hosts.find(host);
+  if (known == hosts.end() && own) known = hosts.find(reference_.registry);
+  if (known == hosts.end()) known = hosts.find("*");
+  auto endpoint = std::make_unique<Endpoint>();
+  endpoint->base = base;
+  endpoint->repository = reference_.repository;
+  if (mirror != nullptr) {
+    auto renamed = rewrite_repository(*mirror, reference_.repository);
+    if (renamed) endpoint->repository = *std::move(renamed);
+    if (!own) endpoint->ns = reference_.registry;
+  }
+  // Credentials are for the host that they were given for.
+  if (own) endpoint->auth = auth;
+  http::ClientOptions client_options;
+  client_options.max_redirects = 5;
+  client_options.max_body = kMaxManifest;
+  client_options.stream_timeout = options.stall_timeout;
+  if (known != hosts.end()) {
+    const RegistryHost& config = known->second;
+    if (!endpoint->auth) endpoint->auth = config.auth;
+    client_options.tls.ca_pem = config.ca_pem;
+    client_options.tls.certificate_pem = config.certificate_pem;
+    client_options.tls.private_key_pem = config.private_key_pem;
+    client_options.tls.insecure = config.insecure_tls;
+  }
+  auto client = http::Client::create(std::move(client_options));
+  if (!client) {
+    log::warn("registry client", {{"endpoint", base}, {"error", client.error().message}});
+    return nullptr;
+  }
+  endpoint->client = std::move(*client);
+  if (endpoint->auth && !endpoint->auth->token.empty()) endpoint->authorization = "Bearer " + endpoint->auth->token;
+  endpoints_.push_back(std::move(endpoint));
+  return endpoints_.back().get();
 }
 
 RegistryClient::~RegistryClient() = default;
@@ -168,7 +208,9 @@ Task<Status> RegistryClient::authenticate(Endpoint& endpoint, std::string challe
   const auto space = challenge.find(' ');
   const std::string scheme = to_lower(challenge.substr(0, space));
   std::string basic;
-  if (auth_ && !auth_->username.empty()) basic = "Basic " + base64_encode(auth_->username + ":" + auth_->password);
+  if (const auto& auth = endpoint.auth; auth && !auth->username.empty()) {
+    basic = "Basic " + base64_encode(auth->username + ":" + auth->password);
+  }
   if (scheme == "basic") {
     if (basic.empty())
       co_return fail(Code::kUnauthorized, "the registry asks for a user name and password (imagePullSecrets)");
@@ -183,7 +225,7 @@ Task<Status> RegistryClient::authenticate(Endpoint& endpoint, std::string challe
   if (realm == parameters.end()) co_return fail(Code::kUnauthorized, "the registry's challenge names no realm");
   http::Query query;
   if (const auto it = parameters.find("service"); it != parameters.end()) query.add("service", it->second);
-  query.add("scope", "repository:" + reference_.repository + ":pull");
+  query.add("scope", "repository:" + endpoint.repository + ":pull");
   http::ClientRequest request;
   request.url = realm->second + (realm->second.find('?') == std::string::npos ? "?" : "&") + query.encode();
   if (!basic.empty()) request.headers.add("Authorization", basic);
@@ -203,7 +245,8 @@ Task<Result<std::unique_ptr<http::ResponseStream>>> RegistryClient::open(Endpoin
                                                                          http::Headers headers) {
   for (int attempt = 0;; ++attempt) {
     http::ClientRequest request;
-    request.url = endpoint.base + "/v2/" + reference_.repository + path;
+    request.url = endpoint.base + "/v2/" + endpoint.repository + path;
+    if (!endpoint.ns.empty()) request.url += "?ns=" + endpoint.ns;
     request.headers = headers;
     if (!endpoint.authorization.empty()) request.headers.set("Authorization", endpoint.authorization);
     auto answer = co_await endpoint.client->open(std::move(request));
@@ -281,9 +324,10 @@ Task<Result<Manifest>> RegistryClient::manifest() {
       chosen_ = endpoint.get();
       co_return found;
     }
-    // For a loopback registry https is tried before http; what http says counts, unless it is not there at all.
     log::debug("registry endpoint", {{"endpoint", endpoint->base}, {"error", found.error().message}});
-    last = std::move(found);
+    // The last one's word counts, which is the registry's own. A loopback registry is tried over https, then http: 400
+    // is what a TLS server says to that, and then what counts is why https failed.
+    if (!endpoint->plain_try || found.error().code != Code::kBadRequest) last = std::move(found);
   }
   co_return last;
 }

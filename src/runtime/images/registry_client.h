@@ -31,7 +31,7 @@ struct Manifest {
 /// Fetches of one pull from one registry (or its mirrors). Owner: the node loop.
 class RegistryClient {
  public:
-  RegistryClient(ImageReference reference, std::optional<RegistryConfig> config, std::optional<RegistryAuth> auth);
+  RegistryClient(ImageReference reference, const ImageOptions& options, const std::optional<RegistryAuth>& auth);
   ~RegistryClient();
 
   /// The manifest for this machine's platform. Tries every endpoint in order and stays with the first that answers.
@@ -43,13 +43,15 @@ class RegistryClient {
 
  private:
   struct Endpoint;
+  /// Null when it is there already, or cannot be had.
+  Endpoint* add_endpoint(const ImageOptions& options, const std::string& base, const RegistryMirror* mirror,
+                         const std::optional<RegistryAuth>& auth);
   Task<Result<Manifest>> manifest_from(Endpoint& endpoint);
   Task<Result<http::Response>> get_manifest(Endpoint& endpoint, std::string what);
   Task<Result<std::unique_ptr<http::ResponseStream>>> open(Endpoint& endpoint, std::string path, http::Headers headers);
   Task<Status> authenticate(Endpoint& endpoint, std::string challenge);
 
   ImageReference reference_;
-  std::optional<RegistryAuth> auth_;
   std::vector<std::unique_ptr<Endpoint>> endpoints_;
   Endpoint* chosen_ = nullptr;
 };

@@ -25,9 +25,14 @@ struct Registry {
   std::map<std::string, std::string> blobs;      // by digest
   std::string layer;                             // the digest of the layer that all images share
   int layer_requests = 0;
-  int cut_first = 0;  // this many answers with the layer end in its middle
+  int cut_first = 0;               // this many answers with the layer end in its middle
+  int stall_first = 0;             // and this many stop there, with the connection open
+  std::vector<std::string> asked;  // for manifests: path and query
   std::vector<std::string> ranges;
-  std::string token;  // asked for when not empty
+  std::string token;      // asked for when not empty
+  std::string user;       // base64 of user:password, asked for when not empty
+  Registries registries;  // what the puller is told
+  std::string named;      // images' registry, when it is not this one itself
   std::unique_ptr<http::Server> server;
 
   explicit Registry(const Executor& loop) {
@@ -47,6 +52,8 @@ struct Registry {
     server = std::move(*listening);
   }
   ~Registry() { fs::remove_all(dir); }
+
+  [[nodiscard]] std::string host() const { return "127.0.0.1:" + std::to_string(server->port()); }
 
   std::string add_blob(std::string bytes) {
     const std::string digest = "sha256:" + sha256_hex(bytes);
@@ -70,7 +77,7 @@ struct Registry {
                                                  {"digest", layer},
                                                  {"size", blobs[layer].size()}}})}};
     manifests[repository + ":1"] = manifest.dump();
-    auto reference = ImageReference::parse("127.0.0.1:" + std::to_string(server->port()) + "/" + repository + ":1");
+    auto reference = ImageReference::parse((named.empty() ? host() : named) + "/" + repository + ":1");
     if (!reference) std::abort();
     return *reference;
   }
@@ -82,12 +89,18 @@ struct Registry {
       co_return;
     }
     if (!token.empty() && exchange.request().headers.get("Authorization") != "Bearer " + token) {
-      const std::string challenge = "Bearer realm=\"http://127.0.0.1:" + std::to_string(server->port()) +
-                                    "/token\",service=\"test\",scope=\"repository:a:pull\"";
+      const std::string challenge =
+          "Bearer realm=\"http://" + host() + "/token\",service=\"test\",scope=\"repository:a:pull\"";
       (void)co_await exchange.respond({401, {{"WWW-Authenticate", challenge}}, "{}"});
       co_return;
     }
+    if (!user.empty() && exchange.request().headers.get("Authorization") != "Basic " + user) {
+      (void)co_await exchange.respond({401, {{"WWW-Authenticate", "Basic realm=\"test\""}}, "{}"});
+      co_return;
+    }
     if (const auto at = path.find("/manifests/"); at != std::string::npos) {
+      asked.push_back(path + " ns=" + std::string(exchange.request().query.get("ns")) + " " +
+                      std::string(exchange.request().headers.get("Authorization")));
       const auto found = manifests.find(path.substr(4, at - 4) + ":" + path.substr(at + 11));
       if (found == manifests.end()) {
         (void)co_await exchange.respond({404, {}, "{}"});
@@ -126,6 +139,11 @@ struct Registry {
       --cut_first;
       co_return;  // without finish(): the connection ends
     }
+    if (stall_first > 0) {
+      --stall_first;
+      co_await sleep_for(std::chrono::seconds(60));  // the client gives up before
+      co_return;
+    }
     (void)co_await (*writer)->write(std::string_view(bytes).substr(half));
     (void)co_await (*writer)->finish();
   }
@@ -137,12 +155,15 @@ std::string pull_all(const std::vector<std::string>& repositories, const std::fu
   test::run([&]() -> Task<void> {
     const Executor executor = co_await boost::asio::this_coro::executor;
     Registry registry(executor);
-    auto opened = Images::open({.dir = registry.dir + "/images"}, executor);
+    with(registry);
+    ImageOptions options{.dir = registry.dir + "/images"};
+    options.registries = registry.registries;
+    options.stall_timeout = std::chrono::milliseconds(200);
+    auto opened = Images::open(std::move(options), executor);
     if (!opened) std::abort();
     auto& images = **opened;
     TaskGroup group(executor);
     std::size_t ended = 0;
-    with(registry);
     // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): waited for below
     const auto pull = [&](ImageReference reference) -> Task<void> {
       auto image = co_await images.pull(std::move(reference), std::nullopt);
@@ -181,4 +202,57 @@ TEST_CASE("a layer that is cut is resumed where it ended") {
 
 TEST_CASE("a registry that sends to a token server gets the token") {
   CHECK((pull_all({"a"}, [&](Registry& registry) { registry.token = "sesame"; }) == ""));
+}
+
+TEST_CASE("a download that stalls is begun anew where it was") {
+  std::vector<std::string> ranges;
+  bool begun = false;
+  const auto failures = pull_all({"a"}, [&](Registry& registry) {
+    if (!std::exchange(begun, true)) registry.stall_first = 1;
+    ranges = registry.ranges;
+  });
+  CHECK((failures == ""));
+  REQUIRE(ranges.size() == 1);
+  CHECK(ranges[0] != "bytes=0-");
+}
+
+TEST_CASE("a mirror is asked first, by its own name of the image and with its own credentials") {
+  std::vector<std::string> asked;
+  bool begun = false;
+  const auto failures = pull_all({"a"}, [&](Registry& registry) {
+    asked = registry.asked;
+    if (std::exchange(begun, true)) return;
+    registry.named = "registry.invalid";
+    registry.user = "YW5uOnNlY3JldA==";
+    // The first endpoint is not there.
+    registry.registries.mirrors["registry.invalid"].endpoints = {"http://127.0.0.1:1", "http://" + registry.host()};
+    registry.registries.hosts[registry.host()].auth = RegistryAuth{"ann", "secret", ""};
+  });
+  CHECK((failures == ""));
+  CHECK(asked == std::vector<std::string>{"/v2/a/manifests/1 ns=registry.invalid Basic YW5uOnNlY3JldA=="});
+}
+
+TEST_CASE("a mirror gets no credentials that were given for the registry") {
+  std::vector<std::string> asked;
+  bool begun = false;
+  const auto failures = pull_all({"a"}, [&](Registry& registry) {
+    asked = registry.asked;
+    if (std::exchange(begun, true)) return;
+    registry.named = "registry.invalid";
+    registry.registries.mirrors["*"].endpoints = {"http://" + registry.host()};
+    registry.registries.hosts["registry.invalid"].auth = RegistryAuth{"", "", "for the registry alone"};
+  });
+  CHECK((failures == ""));
+  CHECK(asked == std::vector<std::string>{"/v2/a/manifests/1 ns=registry.invalid "});
+}
+
+TEST_CASE("a registry whose endpoint is its own over http is not asked over https") {
+  bool begun = false;
+  const auto failures = pull_all({"gone"}, [&](Registry& registry) {
+    if (std::exchange(begun, true)) return;
+    registry.registries.mirrors[registry.host()].endpoints = {"http://" + registry.host()};
+    registry.cut_first = 4;
+  });
+  CHECK(failures.find("TLS") == std::string::npos);
+  CHECK(failures != "");
 }
