@@ -95,7 +95,7 @@ class KernelPodLinks final : public PodLinks {
   Status configure_host_end(const std::string& host_end, const net::IpAddress& address);
   Status configure_pod_end(Socket& pod, int index, const net::IpAddress& address);
   Status update_rules(const std::string& uid, std::optional<Fragment> fragment);
-  void forget_flows(const Lease& lease);
+  void forget_flows(const Lease& lease, bool detach);
 
   const PodLinksOptions options_;
   mutable std::mutex mutex_;  // guards all below
@@ -170,6 +170,7 @@ Result<std::vector<net::IpAddress>> KernelPodLinks::attach(const std::string& ui
     }
     return fail(wrap(connected.error(), "connecting pod " + uid));
   }
+  forget_flows(lease, false);
   return std::vector{lease.address};
 }
 
@@ -251,13 +252,18 @@ Status KernelPodLinks::update_rules(const std::string& uid, std::optional<Fragme
   return rules_.apply(filter_, std::move(changes));
 }
 
-void KernelPodLinks::forget_flows(const Lease& lease) {
-  bool datagrams = false;
-  for (const auto& port : lease.host_ports) datagrams = datagrams || port.protocol == IPPROTO_UDP;
-  if (!datagrams) return;
-  // A client that goes on sending keeps a UDP entry alive for ever: it would never reach the host port's next owner.
+// A client that goes on sending keeps a UDP entry alive for ever: it would never reach the host port's next owner. On
+// `detach` those that lead to the pod go; else those of its ports that lead elsewhere.
+void KernelPodLinks::forget_flows(const Lease& lease, bool detach) {
+  std::set<std::uint16_t> datagrams;
+  for (const auto& port : lease.host_ports) {
+    if (port.protocol == IPPROTO_UDP) datagrams.insert(port.host_port);
+  }
+  if (datagrams.empty()) return;
   auto deleted = netlink::delete_flows(filter_, lease.address.family(), [&](const netlink::Flow& flow) {
-    return flow.protocol == IPPROTO_UDP && flow.reply_source == lease.address;
+    if (flow.protocol != IPPROTO_UDP) return false;
+    const bool here = flow.reply_source == lease.address;
+    return detach ? here : !here && datagrams.contains(flow.destination_port);
   });
   if (!deleted.has_value()) log::warn("stale UDP flows may remain", {{"error", deleted.error().message}});
 }
@@ -271,7 +277,7 @@ Status KernelPodLinks::detach(const std::string& uid) {
   BRUME_CHECK(routes_.transact(unlink));
   if (held == nullptr) return {};
   BRUME_CHECK(update_rules(uid, std::nullopt));
-  forget_flows(*held);
+  forget_flows(*held, true);
   return pool_.release(uid);
 }
 

@@ -134,6 +134,21 @@ TEST_CASE("host ports lead to the pod, also to itself, and survive a restart") {
   }
 }
 
+TEST_CASE("a UDP client that was there before the host port's owner reaches it, and the next one") {
+  in_new_netns([] {
+    Node node;
+    Netns outside;
+    join(nullptr, "192.0.2.1", &outside, "192.0.2.2", false);
+    const auto answer = [&] { return ask(&outside, Protocol::kUdp, "192.0.2.1", 5300, 400, 5353); };
+    CHECK(answer() == "refused");
+    Pod a(node, "a", {{IPPROTO_UDP, 5300, 80, {}}});
+    CHECK(answer() == "a 192.0.2.2");
+    ok(node.links->detach("a"));
+    Pod b(node, "b", {{IPPROTO_UDP, 5300, 80, {}}});
+    CHECK(answer() == "b 192.0.2.2");
+  });
+}
+
 TEST_CASE("beyond the cluster a pod appears as the node; loopback is out of reach") {
   in_new_netns([] {
     Node node;
