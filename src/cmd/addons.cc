@@ -45,19 +45,44 @@ Task<Status> apply_one(client::Client& client, Json object) {
   co_return Status();
 }
 
-}  // namespace
+Task<Status> remove_one(client::Client& client, Json object) {
+  const auto* resource = api::find_kind(str(object, "apiVersion"), str(object, "kind"));
+  if (resource == nullptr) co_return fail(Code::kInternal, "no such kind: " + std::string(str(object, "kind")));
+  const std::string ns(str(at(object, "metadata"), "namespace"));
+  const std::string name(str(at(object, "metadata"), "name"));
+  auto existing = co_await client.get(*resource, ns, name);
+  if (!existing) co_return existing.error().code == Code::kNotFound ? Status() : Status(fail(existing.error()));
+  const Json there = (*existing)->parse();
+  if (str(at(there, "metadata", "annotations"), kManifestAnnotation).empty()) co_return Status();
+  auto removed = co_await client.remove(*resource, ns, name);
+  if (!removed) co_return fail(wrap(removed.error(), std::string(resource->kind) + " " + name));
+  co_return Status();
+}
 
-Task<Status> apply_manifest(client::Client& client, std::string manifest, std::map<std::string, std::string> values) {
+using Each = Task<Status> (*)(client::Client&, Json);
+
+Task<Status> for_each_object(client::Client& client, std::string manifest, std::map<std::string, std::string> values,
+                             Each work) {
   auto text = substitute(std::move(manifest), values);
   if (!text) co_return fail(text.error());
   auto documents = api::decode_yaml_documents(*text);
   if (!documents) co_return fail(documents.error());
   Status first;
   for (auto& document : *documents) {
-    auto applied = co_await apply_one(client, std::move(document));
-    if (!applied && first) first = std::move(applied);
+    auto done = co_await work(client, std::move(document));
+    if (!done && first) first = std::move(done);
   }
   co_return first;
+}
+
+}  // namespace
+
+Task<Status> apply_manifest(client::Client& client, std::string manifest, std::map<std::string, std::string> values) {
+  return for_each_object(client, std::move(manifest), std::move(values), &apply_one);
+}
+
+Task<Status> remove_manifest(client::Client& client, std::string manifest, std::map<std::string, std::string> values) {
+  return for_each_object(client, std::move(manifest), std::move(values), &remove_one);
 }
 
 }  // namespace brume::cmd

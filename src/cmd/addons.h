@@ -19,4 +19,7 @@ std::string_view dns_manifest();
 /// The first error is returned after all were tried.
 Task<Status> apply_manifest(client::Client& client, std::string manifest, std::map<std::string, std::string> values);
 
+/// Deletes the objects of a manifest that apply_manifest() made; those of the same names that a user made stay.
+Task<Status> remove_manifest(client::Client& client, std::string manifest, std::map<std::string, std::string> values);
+
 }  // namespace brume::cmd

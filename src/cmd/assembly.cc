@@ -378,7 +378,15 @@ Task<void> Assembly::Parts::stop_control() {
 }
 
 Task<void> Assembly::Parts::deploy_addons() {
-  if (options.disabled("dns")) co_return;
+  const std::map<std::string, std::string> values{{"VERSION", std::string(kVersion)},
+                                                  {"CLUSTER_DNS", nth_address(options.service_cidr, 10)},
+                                                  {"CLUSTER_DOMAIN", options.cluster_domain}};
+  if (options.disabled("dns")) {
+    // An earlier start may have deployed it.
+    auto removed = co_await remove_manifest(*admin, std::string(dns_manifest()), values);
+    if (!removed) log::error("the DNS add-on was not removed", {{"error", removed.error().message}});
+    co_return;
+  }
   if (!options.disable_agent) {
     // Here rather than before the node is ready: nothing but add-ons needs it.
     // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): a named function outlives the call
@@ -387,10 +395,7 @@ Task<void> Assembly::Parts::deploy_addons() {
       log::error("the built-in image", {{"error", imported.error().message}});
     }
   }
-  auto applied = co_await apply_manifest(*admin, std::string(dns_manifest()),
-                                         {{"VERSION", std::string(kVersion)},
-                                          {"CLUSTER_DNS", nth_address(options.service_cidr, 10)},
-                                          {"CLUSTER_DOMAIN", options.cluster_domain}});
+  auto applied = co_await apply_manifest(*admin, std::string(dns_manifest()), values);
   if (!applied) log::error("the DNS add-on was not applied", {{"error", applied.error().message}});
 }
 

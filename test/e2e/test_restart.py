@@ -211,6 +211,17 @@ class RestartTest(unittest.TestCase):
         self.assertEqual(node.get('pod', 'once')['status']['phase'], 'Failed')
         node.kubectl('delete', 'pod', '--all', '--timeout=20s')
 
+    def test_an_add_on_that_is_disabled_later_goes(self):
+        node = self.node('brume-ra')
+        self.start(node)
+        node.uids |= {p['metadata']['uid'] for p in node.wait_pods_ready('k8s-app=kube-dns', 1, ns='kube-system')}
+        node.stop()
+        node.flags = ['--disable', 'dns']
+        self.start(node)
+        harness.wait_for(lambda: not node.get('deployments,services,pods', '-n', 'kube-system')['items'], 20 * SLOW,
+                         message='the DNS add-on is gone')
+        self.assertNotIn('error', node.log.read_text())
+
     def assert_counts(self, node, name, least=20):
         """The container's numbers without a gap or a repeat, across its server's end."""
         lines = node.kubectl('logs', name).stdout.split('\n')[:-1]
