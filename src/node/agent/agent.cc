@@ -68,7 +68,7 @@ class Agent final : public NodeAgent, private PodDirectory {
                  .handlers = *handlers_,
                  .service_env = [this](const std::string& ns, bool links) { return service_variables(ns, links); },
                  .usage_changed = [this] { reporter_.changed(); },
-                 .host_resolv_conf = {},
+                 .read_resolv_conf = &read_host_resolv_conf,
                  .user_files = {}} {}
 
   Task<Status> start() override;
@@ -143,7 +143,6 @@ Task<Status> Agent::start() {
   context_.memory_bytes = machine_.memory_bytes;
   context_.milli_cpu = machine_.cpus * 1000;
   context_.ephemeral_bytes = machine_.disk_bytes;
-  context_.host_resolv_conf = co_await run_blocking([] { return read_host_resolv_conf(); });
   parts_.runtime.on_exit([this](const runtime::ContainerStatus& status) {
     const auto it = workers_.find(status.sandbox_id);
     if (it != workers_.end()) it->second->container_exited(status);

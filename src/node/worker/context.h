@@ -38,7 +38,7 @@ struct WorkerContext {
   std::int64_t memory_bytes = 0;  ///< of the machine
   std::int64_t milli_cpu = 0;
   std::int64_t ephemeral_bytes = 0;
-  std::string host_resolv_conf;
+  std::function<std::string()> read_resolv_conf;  ///< the node's, as it is now; called on blocking threads
   UserFilesCache user_files;
 
   [[nodiscard]] std::string pod_dir(const std::string& uid) const { return options.data_dir + "/pods/" + uid; }

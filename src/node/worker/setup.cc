@@ -250,12 +250,15 @@ Task<Status> PodWorker::make_volumes() {
   }
   auto host = make_hostname(pod_, context_.options.hostname, context_.options.cluster_domain);
   const std::string hostname = host ? host->hostname : name_;
-  const std::string resolv = make_resolv_conf(
-      pod_, {context_.options.cluster_dns, context_.options.cluster_domain, context_.host_resolv_conf});
+  const Json pod = pod_;
+  const DnsSettings dns{context_.options.cluster_dns, context_.options.cluster_domain, {}};
+  const auto read_resolv_conf = context_.read_resolv_conf;
   const bool private_shm = !flag(at(pod_, "spec"), "hostIPC");
-  auto done = co_await run_blocking([dir, hostname, resolv, plans, private_shm]() -> Status {
+  auto done = co_await run_blocking([=]() -> Status {
+    DnsSettings settings = dns;
+    settings.host_resolv_conf = read_resolv_conf();
     BRUME_CHECK(linux_os::make_dirs(dir, 0750));
-    BRUME_CHECK(write_plain(dir + "/resolv.conf", resolv));
+    BRUME_CHECK(write_plain(dir + "/resolv.conf", make_resolv_conf(pod, settings)));
     BRUME_CHECK(write_plain(dir + "/hostname", hostname + "\n"));
     if (private_shm) BRUME_CHECK(mount_tmpfs(dir + "/shm", kShmBytes, 01777));
     for (const VolumePlan& plan : plans) {

@@ -51,7 +51,7 @@ struct WorkerFixture {
                             .memory_bytes = 8LL << 30,
                             .milli_cpu = 4000,
                             .ephemeral_bytes = 100LL << 30,
-                            .host_resolv_conf = "",
+                            .read_resolv_conf = [] { return std::string(); },
                             .user_files = {}});
     runtime.on_sandbox_end([this](const std::string&) {
       if (worker) worker->sandbox_ended();
