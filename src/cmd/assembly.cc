@@ -52,6 +52,8 @@ using apiserver::Leaf;
 constexpr auto kRenewInterval = std::chrono::hours(12);
 /// How often the node's firewall is looked at: Docker or ufw may load theirs while pods run.
 constexpr auto kFirewallInterval = std::chrono::seconds(10);
+/// A change of network comes as several: the old address goes, a new one and its routes come.
+constexpr auto kAddressSettles = std::chrono::seconds(1);
 
 /// A client of a part of this process: admission sees `name`, nothing is refused.
 std::unique_ptr<client::Client> client_of(apiserver::Registry& registry, std::string name, std::string group) {
@@ -71,6 +73,8 @@ struct Assembly::Parts {
   Loop control{"control"};
   Loop node{"node"};
 
+  bool follow_node_ip = false;     ///< nobody said which: it is the one that the node has
+  bool advertise_node_ip = false;  ///< and the server is reached by it
   runtime::Registries registries;
   linux_os::Fd data_lock;
   std::unique_ptr<apiserver::Pki> pki;
@@ -109,6 +113,9 @@ struct Assembly::Parts {
   Task<void> stop_node();
   Task<void> deploy_addons();
   Task<void> renew_certificates();
+  Task<void> renew_now();
+  Task<void> follow_addresses();
+  [[nodiscard]] std::vector<std::string> certificate_addresses() const;
   Task<void> watch_firewalls();
   Status write_kubeconfig() const;
   [[nodiscard]] http::TlsServerConfig serving_tls() const;
@@ -157,6 +164,7 @@ Status Assembly::Parts::start() {
   control.run_and_wait([this]() -> Task<void> {
     control_tasks->spawn("add-ons", deploy_addons());
     control_tasks->spawn("certificates", renew_certificates());
+    if (follow_node_ip) control_tasks->spawn("addresses", follow_addresses());
     co_return;
   });
   return {};
@@ -184,17 +192,18 @@ Status Assembly::Parts::open_files() {
   }
   BRUME_CHECK(linux_os::make_dirs(options.state_dir, 0711));
   BRUME_CHECK(linux_os::make_dirs(options.log_dir, 0755));
-  if (options.node_ip.empty()) {
+  follow_node_ip = options.node_ip.empty();
+  if (follow_node_ip) {
     options.node_ip = detect_node_address(kBridge);
     // A machine without any network still runs pods: they reach the node by the bridge's own address.
     if (options.node_ip.empty()) options.node_ip = nth_address(options.cluster_cidr, 1);
   }
-  if (options.advertise_address.empty()) options.advertise_address = options.node_ip;
+  advertise_node_ip = options.advertise_address.empty();
+  if (advertise_node_ip) options.advertise_address = options.node_ip;
   apiserver::PkiOptions names;
   names.directory = options.data_dir + "/server/tls";
   names.node_name = options.node_name;
-  names.node_ips = {options.node_ip};
-  if (options.advertise_address != options.node_ip) names.node_ips.push_back(options.advertise_address);
+  names.node_ips = certificate_addresses();
   names.service_ips = {nth_address(options.service_cidr, 1)};
   names.cluster_domain = options.cluster_domain;
   names.extra_sans = options.tls_san;
@@ -248,29 +257,66 @@ http::TlsClientConfig Assembly::Parts::node_tls() const {
 Task<void> Assembly::Parts::renew_certificates() {
   while (true) {
     co_await clock.sleep(kRenewInterval);
-    const auto changed = co_await run_blocking([this] { return pki->renew_if_needed(clock.now()); });
-    if (!changed) {
-      log::error("certificates were not renewed", {{"error", changed.error().message}});
-      continue;
-    }
-    // Also where nothing changed: the file may have met a full disk before.
-    if (auto written = write_kubeconfig(); !written) log::error("kubeconfig", {{"error", written.error().message}});
-    if (changed->empty()) continue;
-    log::info("certificates renewed", {{"count", std::to_string(changed->size())}});
-    if (auto set = listener->set_tls(serving_tls()); !set)
-      log::error("new certificate", {{"error", set.error().message}});
-    if (auto set = api->set_node_tls(node_tls()); !set)
-      log::error("new client certificate for nodes", {{"error", set.error().message}});
-    // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): a named function outlives the call
-    std::function<Task<Status>()> swap = [this]() -> Task<Status> {
-      const auto pair = pki->leaf(Leaf::kNodeServing);
-      if (!agent) co_return Status();
-      co_return agent->set_serving_tls(pair.certificate_pem, pair.private_key_pem, pki->client_ca_pem());
-    };
-    if (auto set = co_await on_loop<Status>(node.executor(), swap); !set) {
-      log::error("new certificate of the node", {{"error", set.error().message}});
-    }
+    co_await renew_now();
   }
+}
+
+Task<void> Assembly::Parts::renew_now() {
+  const auto changed = co_await run_blocking([this] { return pki->renew_if_needed(clock.now()); });
+  if (!changed) {
+    log::error("certificates were not renewed", {{"error", changed.error().message}});
+    co_return;
+  }
+  // Also where nothing changed: the file may have met a full disk before.
+  if (auto written = write_kubeconfig(); !written) log::error("kubeconfig", {{"error", written.error().message}});
+  if (changed->empty()) co_return;
+  log::info("certificates renewed", {{"count", std::to_string(changed->size())}});
+  if (auto set = listener->set_tls(serving_tls()); !set)
+    log::error("new certificate", {{"error", set.error().message}});
+  if (auto set = api->set_node_tls(node_tls()); !set)
+    log::error("new client certificate for nodes", {{"error", set.error().message}});
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): a named function outlives the call
+  std::function<Task<Status>()> swap = [this]() -> Task<Status> {
+    const auto pair = pki->leaf(Leaf::kNodeServing);
+    if (!agent) co_return Status();
+    co_return agent->set_serving_tls(pair.certificate_pem, pair.private_key_pem, pki->client_ca_pem());
+  };
+  if (auto set = co_await on_loop<Status>(node.executor(), swap); !set) {
+    log::error("new certificate of the node", {{"error", set.error().message}});
+  }
+}
+
+// A laptop that changes its network, a DHCP server with another mind: what named the old address names the new one.
+Task<void> Assembly::Parts::follow_addresses() {
+  auto watch = AddressWatch::open(control.executor());
+  while (watch) {
+    if (auto changed = co_await watch->changed(); !changed) {
+      log::error("changes of the node's address go unnoticed", {{"error", changed.error().message}});
+      co_return;
+    }
+    co_await clock.sleep(kAddressSettles);
+    const std::string now = co_await run_blocking([] { return detect_node_address(kBridge); });
+    if (now.empty() || now == options.node_ip) continue;  // without a network the last one stays
+    log::info("the node's address changed", {{"from", options.node_ip}, {"to", now}});
+    options.node_ip = now;
+    if (advertise_node_ip) options.advertise_address = now;
+    pki->set_names(certificate_addresses(), options.tls_san);
+    co_await renew_now();
+    controllers->set_advertise_address(options.advertise_address);
+    // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): a named function outlives the call
+    std::function<Task<Status>()> tell = [this, now]() -> Task<Status> {
+      if (agent) agent->set_node_ips({now});
+      co_return Status();
+    };
+    (void)co_await on_loop<Status>(node.executor(), tell);
+  }
+  log::error("changes of the node's address go unnoticed", {{"error", watch.error().message}});
+}
+
+std::vector<std::string> Assembly::Parts::certificate_addresses() const {
+  std::vector<std::string> addresses{options.node_ip};
+  if (options.advertise_address != options.node_ip) addresses.push_back(options.advertise_address);
+  return addresses;
 }
 
 // The API ---------------------------------------------------------------------------------------------------------
@@ -303,9 +349,8 @@ Task<Status> Assembly::Parts::start_api() {
   api_options.server_address = options.advertise_address + ":" + std::to_string(options.https_listen_port);
   api_options.node_tls = node_tls();
   api_options.jwks = [this] { return security->jwks(); };
-  api_options.openid_configuration = [this] {
-    return security->openid_configuration("https://" + options.advertise_address + ":" +
-                                          std::to_string(options.https_listen_port));
+  api_options.openid_configuration = [this, server = "https://" + api_options.server_address] {
+    return security->openid_configuration(server);
   };
   BRUME_CO_TRY(api, apiserver::ApiServer::create(*registry, security->authenticator(), security->authorizer(),
                                                  &security->admission(), std::move(api_options)));

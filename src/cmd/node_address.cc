@@ -2,9 +2,16 @@
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
 
+#include <array>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
 #include <fstream>
 #include <sstream>
 
@@ -52,6 +59,35 @@ std::string detect_node_address(std::string_view own_bridge) {
   }
   ::freeifaddrs(all);
   return found.empty() ? first : found;
+}
+
+Result<AddressWatch> AddressWatch::open(const Executor& executor) {
+  linux_os::Fd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
+  if (socket.get() < 0) return fail_errno(errno, "netlink socket");
+  sockaddr_nl groups{};
+  groups.nl_family = AF_NETLINK;
+  groups.nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE;
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&groups), sizeof groups) != 0) {
+    return fail_errno(errno, "netlink groups");
+  }
+  return AddressWatch(boost::asio::posix::stream_descriptor(executor, socket.release()));
+}
+
+Task<Status> AddressWatch::changed() {
+  bool any = false;
+  while (true) {
+    // What changed does not matter: who was told looks at everything anew.
+    std::array<char, 8192> message{};
+    const ssize_t got = ::recv(socket_.native_handle(), message.data(), message.size(), MSG_DONTWAIT);
+    any = any || got > 0 || (got < 0 && errno == ENOBUFS);  // it lost some
+    if (got > 0 || (got < 0 && (errno == EINTR || errno == ENOBUFS))) continue;
+    if (got == 0 || errno != EAGAIN) co_return fail_errno(errno, "reading from netlink");
+    if (any) co_return Status();
+    boost::system::error_code ec;
+    co_await socket_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                                boost::asio::redirect_error(boost::asio::use_awaitable, ec));
+    if (ec) co_return fail(Code::kIo, "waiting for netlink: " + ec.message());
+  }
 }
 
 }  // namespace brume::cmd

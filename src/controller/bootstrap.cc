@@ -99,6 +99,8 @@ class KubernetesService final : public Controller {
         {.added = nullptr, .updated = nullptr, .deleted = [this](const ObjectPtr&) { queue_.add("kubernetes"); }});
   }
 
+  void options_changed() override { queue_.add("kubernetes"); }
+
  private:
   void synced() override { queue_.add("kubernetes"); }
 

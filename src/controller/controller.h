@@ -46,6 +46,8 @@ class Controller {
 
   void start();
   Task<void> stop();
+  /// The context's options are others than before.
+  virtual void options_changed() {}
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] bool idle() const { return queue_.idle(); }
 

@@ -43,6 +43,11 @@ void Controllers::start() {
   for (auto& controller : state_->all) controller->start();
 }
 
+void Controllers::set_advertise_address(std::string address) {
+  state_->context.options.advertise_address = std::move(address);
+  for (auto& controller : state_->all) controller->options_changed();
+}
+
 Task<void> Controllers::stop() {
   for (auto& controller : state_->all) co_await controller->stop();
 }

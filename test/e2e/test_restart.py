@@ -211,6 +211,33 @@ class RestartTest(unittest.TestCase):
         self.assertEqual(node.get('pod', 'once')['status']['phase'], 'Failed')
         node.kubectl('delete', 'pod', '--all', '--timeout=20s')
 
+    def test_another_address_of_the_node(self):
+        node = self.node('brume-rn', '--disable', 'dns')
+        for command in ('link add uplink type veth peer name far', 'link set uplink up', 'link set far up',
+                        'addr add 192.0.2.10/24 dev uplink', 'route add default via 192.0.2.1 dev uplink'):
+            node.run('ip', *command.split())
+        self.start(node)
+        node.import_image(IMAGE)
+        self.deploy(node, SERVICE, pod('web', WEB))
+
+        def seen():
+            return (node.get('nodes')['items'][0]['status']['addresses'][0]['address'], node.get('pod', 'web')['status']['hostIP'],
+                    node.get('endpoints', 'kubernetes')['subsets'][0]['addresses'][0]['ip'],
+                    node.get('endpointslice', 'kubernetes')['endpoints'][0]['addresses'][0])
+        self.assertEqual(seen(), ('192.0.2.10',) * 4)
+        before = statuses(node)['web']['containers']
+        node.run('ip', 'addr', 'flush', 'dev', 'uplink')
+        time.sleep(1.5)
+        self.assertEqual(seen(), ('192.0.2.10',) * 4, 'without any address the last one stays')
+        node.run('ip', 'addr', 'add', '192.0.2.20/24', 'dev', 'uplink')
+        harness.wait_for(lambda: seen() == ('192.0.2.20',) * 4, 10 * SLOW, message='all name the new address')
+        # The certificates name it, the node is reached by it, and pods reach the API through their Service.
+        answer = node.api('GET', '/readyz', address='192.0.2.20:6443')
+        self.assertEqual(answer.status, 200, answer)
+        self.assertEqual(node.kubectl('exec', 'web', '--', 'echo', 'in').stdout.strip(), 'in')
+        node.kubectl('exec', 'web', '--', 'sh', '-c', 'nc -w 3 10.43.0.1 443 < /dev/null')
+        self.assertEqual(statuses(node)['web']['containers'], before)
+
     def test_an_add_on_that_is_disabled_later_goes(self):
         node = self.node('brume-ra')
         self.start(node)

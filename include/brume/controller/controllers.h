@@ -43,6 +43,8 @@ class Controllers {
   /// Returns at once; each controller begins when what it reads has been listed.
   void start();
   Task<void> stop();
+  /// The server has another address: the Service `kubernetes` leads there from now on.
+  void set_advertise_address(std::string address);
 
  private:
   struct State;

@@ -80,6 +80,9 @@ class NodeAgent {
   /// New connections of the HTTPS endpoint use these; what runs goes on.
   virtual Status set_serving_tls(std::string certificate_pem, std::string private_key_pem,
                                  std::string client_ca_pem) = 0;
+  /// The node has other addresses: its status and its pods' say so. Pods on the host's network keep the podIP that they
+  /// began with, as on Kubernetes.
+  virtual void set_node_ips(std::vector<std::string> node_ips) = 0;
   /// The endpoint's port, 0 before start().
   [[nodiscard]] virtual std::uint16_t port() const = 0;
   /// Whether stop() shall end the pods, for a decision made late.

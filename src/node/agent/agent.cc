@@ -78,6 +78,11 @@ class Agent final : public NodeAgent, private PodDirectory {
   }
   std::uint16_t port() const override { return server_.port(); }
   void set_stop_pods(bool stop_pods) override { options_.stop_pods = stop_pods; }
+  void set_node_ips(std::vector<std::string> node_ips) override {
+    options_.node_ips = std::move(node_ips);
+    reporter_.changed();
+    for (auto& [uid, worker] : workers_) worker->node_changed();
+  }
 
  private:
   static NodeOptions complete(NodeOptions options) {

@@ -46,6 +46,7 @@ class PodWorker {
   void container_exited(const runtime::ContainerStatus& status);
   void sandbox_ended();  ///< by itself, after its containers
   void objects_changed();
+  void node_changed() { wake(); }  ///< its addresses
   /// Ends the pod's containers without deleting the pod: what stop_pods does. The API keeps the pod as it is.
   void shut_down(std::chrono::seconds grace);
   /// Ends the worker's tasks; containers go on.
