@@ -2,14 +2,11 @@
 
 #include <unistd.h>
 
-#include <algorithm>
-#include <fstream>
-#include <sstream>
-
 #include "brume/api/decode.h"
 #include "brume/base/json.h"
 #include "brume/base/strings.h"
 #include "brume/http/client.h"
+#include "brume/linux/fd.h"
 
 namespace brume::cmd {
 
@@ -39,14 +36,13 @@ Result<std::string> text_of(const Json& value, const std::string& where) {
 
 Result<std::string> contents(const Json& value, const std::string& where) {
   BRUME_TRY(const auto path, text_of(value, where));
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  if (!file) return fail_errno(errno, where + ": " + path);
-  return text.str();
+  auto text = linux_os::read_file(path);
+  if (!text) return fail(wrap(text.error(), where));
+  if (text->empty()) return bad(where, path + " is empty");
+  return text;
 }
 
-// A base URL as RegistryClient takes it: without the API's own path, which registries.yaml may have.
+// The root of a registry's API. Without a path of its own that is /v2; any other path stands as it is.
 Result<std::string> endpoint_of(const Json& value, const std::string& where) {
   BRUME_TRY(auto url, text_of(value, where));
   const auto from = url.find("://");
@@ -54,11 +50,10 @@ Result<std::string> endpoint_of(const Json& value, const std::string& where) {
   if (from == std::string::npos || (scheme != "http" && scheme != "https")) {
     return bad(where, "\"" + url + "\" is not a URL such as https://mirror.example:5000");
   }
-  for (const std::string_view tail : {"/", "/v2", "/"}) {
-    while (url.ends_with(tail)) url.resize(url.size() - tail.size());
-  }
+  while (url.ends_with('/') && url.size() > from + 3) url.pop_back();
   if (url.size() <= from + 3 || url[from + 3] == '/') return bad(where, "the URL names no host");
   if (url.find_first_of("?#@ ") != std::string::npos) return bad(where, "\"" + url + "\" is not a plain URL");
+  if (url.find('/', from + 3) == std::string::npos) url += "/v2";
   return url;
 }
 
@@ -134,6 +129,7 @@ Status read_tls(const Json& value, const std::string& where, RegistryHost& host)
   }
   http::ClientOptions options;
   options.tls = {.ca_pem = host.ca_pem,
+                 .system_cas = true,
                  .certificate_pem = host.certificate_pem,
                  .private_key_pem = host.private_key_pem,
                  .server_name = {},
@@ -158,14 +154,10 @@ Result<RegistryHost> host_of(const Json& value, const std::string& where) {
 }  // namespace
 
 Result<Registries> load_registries(const std::string& path, bool must_exist) {
-  std::ifstream file(path);
-  if (!file) {
-    if (!must_exist && ::access(path.c_str(), F_OK) != 0) return Registries();
-    return fail_errno(errno, must_exist ? "--private-registry: " + path : path);
-  }
-  std::stringstream text;
-  text << file.rdbuf();
-  auto decoded = api::decode(text.str(), api::MediaType::kYaml);
+  if (!must_exist && ::access(path.c_str(), F_OK) != 0) return Registries();
+  const auto text = linux_os::read_file(path);
+  if (!text) return fail(must_exist ? wrap(text.error(), "--private-registry") : text.error());
+  auto decoded = api::decode(*text, api::MediaType::kYaml);
   if (!decoded) return fail(wrap(decoded.error(), path));
   if (!decoded->duplicate_fields.empty()) return bad(path, decoded->duplicate_fields.front());
   Registries out;
@@ -180,6 +172,8 @@ Result<Registries> load_registries(const std::string& path, bool must_exist) {
     if (key != "configs") return bad(here, "unknown; there is: mirrors, configs");
     return each(value, here, [&](const std::string& name, const Json& entry) -> Status {
       BRUME_TRY(out.hosts[name], host_of(entry, here + "[" + name + "]"));
+      // Any host that a pod's image names would be given them.
+      if (name == "*" && out.hosts[name].auth) return bad(here + "[*].auth", "credentials are for one host");
       return {};
     });
   };

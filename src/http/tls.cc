@@ -225,11 +225,8 @@ Result<std::shared_ptr<const TlsContext>> TlsContext::for_client(const TlsClient
     SSL_CTX_set_verify(raw, SSL_VERIFY_NONE, nullptr);
     return context;
   }
-  if (config.ca_pem.empty()) {
-    BRUME_CHECK(trust_system(raw));
-  } else {
-    BRUME_CHECK(trust(raw, config.ca_pem, false));
-  }
+  if (config.ca_pem.empty() || config.system_cas) BRUME_CHECK(trust_system(raw));
+  if (!config.ca_pem.empty()) BRUME_CHECK(trust(raw, config.ca_pem, false));
   SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, nullptr);
   static constexpr std::array<unsigned char, 9> kAlpn = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
   SSL_CTX_set_alpn_protos(raw, kAlpn.data(), kAlpn.size());

@@ -14,7 +14,8 @@
 namespace brume::http {
 
 struct TlsClientConfig {
-  std::string ca_pem;  ///< empty: the system's CAs
+  std::string ca_pem;       ///< empty: the system's CAs
+  bool system_cas = false;  ///< those are trusted beside ca_pem
   std::string certificate_pem;
   std::string private_key_pem;
   std::string server_name;  ///< for SNI and verification; empty: the URL's host

@@ -47,7 +47,9 @@ struct RegistryAuth {
 
 /// Where the images of one registry are asked for before the registry itself.
 struct RegistryMirror {
-  std::vector<std::string> endpoints;  ///< base URLs, in order; http:// of the registry's own host stands for it
+  /// URLs of the API's root (https://mirror.example/v2), in order. One over http of the registry's own host stands for
+  /// it.
+  std::vector<std::string> endpoints;
   /// What the repository is called there: POSIX extended expression and replacement, in which $1 to $9 are its groups.
   /// The first that matches counts.
   std::vector<std::pair<std::string, std::string>> rewrites;
@@ -55,9 +57,9 @@ struct RegistryMirror {
 
 /// How to talk to one host of registries or mirrors.
 struct RegistryHost {
-  std::optional<RegistryAuth> auth;  ///< where a pull has none of its own for this host
+  std::optional<RegistryAuth> auth;  ///< where a pull has none of its own for this host; not under "*"
   bool insecure_tls = false;
-  std::string ca_pem;  ///< empty: the system's
+  std::string ca_pem;  ///< trusted beside the system's: a registry may send us elsewhere for tokens and blobs
   std::string certificate_pem;
   std::string private_key_pem;
   [[nodiscard]] bool says_tls() const { return insecure_tls || !ca_pem.empty() || !certificate_pem.empty(); }

@@ -126,7 +126,8 @@ Result<std::string> choose_platform(const Json& index, const std::string& what) 
 }  // namespace
 
 struct RegistryClient::Endpoint {
-  std::string base;        ///< scheme://host[/path]
+  std::string base;  ///< of the API: scheme://host/v2
+  std::string host;
   std::string repository;  ///< what it is called there
   std::string ns;          ///< of a mirror: the registry that it stands for
   bool plain_try = false;  ///< http where https did not work and nobody said which
@@ -145,15 +146,15 @@ RegistryClient::RegistryClient(ImageReference reference, const ImageOptions& opt
   bool plain = false;
   if (mirror != mirrors.end()) {
     for (const auto& base : mirror->second.endpoints) {
-      plain = plain || base == "http://" + host;
+      plain = plain || base == "http://" + host + "/v2";
       add_endpoint(options, base, &mirror->second, auth);
     }
   }
   if (plain) return;
-  add_endpoint(options, "https://" + host, nullptr, auth);
+  add_endpoint(options, "https://" + host + "/v2", nullptr, auth);
   const auto known = hosts.find(host);
   if (!is_loopback(host) || (known != hosts.end() && known->second.says_tls())) return;
-  if (Endpoint* added = add_endpoint(options, "http://" + host, nullptr, auth)) added->plain_try = true;
+  if (Endpoint* added = add_endpoint(options, "http://" + host + "/v2", nullptr, auth)) added->plain_try = true;
 }
 
 RegistryClient::Endpoint* RegistryClient::add_endpoint(const ImageOptions& options, const std::string& base,
@@ -169,6 +170,7 @@ RegistryClient::Endpoint* RegistryClient::add_endpoint(const ImageOptions& optio
   if (known == hosts.end()) known = hosts.find("*");
   auto endpoint = std::make_unique<Endpoint>();
   endpoint->base = base;
+  endpoint->host = host;
   endpoint->repository = reference_.repository;
   if (mirror != nullptr) {
     auto renamed = rewrite_repository(*mirror, reference_.repository);
@@ -184,6 +186,7 @@ RegistryClient::Endpoint* RegistryClient::add_endpoint(const ImageOptions& optio
   if (known != hosts.end()) {
     const RegistryHost& config = known->second;
     if (!endpoint->auth) endpoint->auth = config.auth;
+    client_options.tls.system_cas = true;
     client_options.tls.ca_pem = config.ca_pem;
     client_options.tls.certificate_pem = config.certificate_pem;
     client_options.tls.private_key_pem = config.private_key_pem;
@@ -245,7 +248,7 @@ Task<Result<std::unique_ptr<http::ResponseStream>>> RegistryClient::open(Endpoin
                                                                          http::Headers headers) {
   for (int attempt = 0;; ++attempt) {
     http::ClientRequest request;
-    request.url = endpoint.base + "/v2/" + endpoint.repository + path;
+    request.url = endpoint.base + "/" + endpoint.repository + path;
     if (!endpoint.ns.empty()) request.url += "?ns=" + endpoint.ns;
     request.headers = headers;
     if (!endpoint.authorization.empty()) request.headers.set("Authorization", endpoint.authorization);
@@ -317,25 +320,64 @@ Task<Result<Manifest>> RegistryClient::manifest_from(Endpoint& endpoint) {
 }
 
 Task<Result<Manifest>> RegistryClient::manifest() {
-  Result<Manifest> last = fail(Code::kServiceUnavailable, reference_.name() + ": no registry endpoint");
+  std::vector<Error> failures;  // one for each host
+  const Endpoint* failed = nullptr;
   for (auto& endpoint : endpoints_) {
     auto found = co_await manifest_from(*endpoint);
     if (found) {
+      if (!failures.empty()) log::info("a mirror was passed over", {{"reason", failures.back().message}});
       chosen_ = endpoint.get();
       co_return found;
     }
     log::debug("registry endpoint", {{"endpoint", endpoint->base}, {"error", found.error().message}});
-    // The last one's word counts, which is the registry's own. A loopback registry is tried over https, then http: 400
-    // is what a TLS server says to that, and then what counts is why https failed.
-    if (!endpoint->plain_try || found.error().code != Code::kBadRequest) last = std::move(found);
+    // A loopback registry is tried over https, then http: 400 is what a TLS server says to that, and then what counts
+    // is why https failed.
+    if (endpoint->plain_try && found.error().code == Code::kBadRequest) continue;
+    if (failed != nullptr && failed->host == endpoint->host) failures.pop_back();
+    failures.push_back(found.error());
+    failed = endpoint.get();
   }
-  co_return last;
+  if (failures.empty()) co_return fail(Code::kServiceUnavailable, reference_.name() + ": no registry endpoint");
+  // The registry's own word first, then what its mirrors said.
+  Error error = std::move(failures.back());
+  failures.pop_back();
+  for (const Error& earlier : failures) error.message += "; a mirror before it: " + earlier.message;
+  co_return fail(std::move(error));
 }
 
 // Blobs -----------------------------------------------------------------------------------------------------------
 
+// Whoever gave the manifest is asked first. A mirror may have that and lack the blobs; the digest says that it is them.
+std::vector<RegistryClient::Endpoint*> RegistryClient::blob_endpoints() const {
+  std::vector<Endpoint*> out{chosen_};
+  for (const auto& other : endpoints_) {
+    if (other->host != chosen_->host) out.push_back(other.get());
+  }
+  return out;
+}
+
 Task<Result<std::string>> RegistryClient::small_blob(Descriptor blob) {
-  auto stream = co_await open(*chosen_, "/blobs/" + blob.digest, {});
+  Result<std::string> first = fail(Code::kInternal, "no endpoint");
+  for (Endpoint* endpoint : blob_endpoints()) {
+    auto found = co_await small_blob_from(*endpoint, blob);
+    if (found) co_return found;
+    if (endpoint == chosen_) first = std::move(found);
+  }
+  co_return first;
+}
+
+Task<Status> RegistryClient::blob(Descriptor blob, std::string path) {
+  Status first;
+  for (Endpoint* endpoint : blob_endpoints()) {
+    auto found = co_await blob_from(*endpoint, blob, path);
+    if (found) co_return found;
+    if (endpoint == chosen_) first = std::move(found);
+  }
+  co_return first;
+}
+
+Task<Result<std::string>> RegistryClient::small_blob_from(Endpoint& endpoint, Descriptor blob) {
+  auto stream = co_await open(endpoint, "/blobs/" + blob.digest, {});
   if (!stream) co_return fail(stream.error());
   auto body = co_await read_all(**stream, kMaxManifest);
   if (!body) co_return fail(body.error());
@@ -376,7 +418,7 @@ Status write_all(const Fd& fd, std::string_view bytes) {
 
 }  // namespace
 
-Task<Status> RegistryClient::blob(Descriptor blob, std::string path) {
+Task<Status> RegistryClient::blob_from(Endpoint& endpoint, Descriptor blob, std::string path) {
   const std::string partial = path + ".partial";
   Status last;
   for (int attempt = 0; attempt < kBlobAttempts; ++attempt) {
@@ -385,7 +427,7 @@ Task<Status> RegistryClient::blob(Descriptor blob, std::string path) {
     auto& [hash, length] = *had;
     http::Headers headers;
     if (length > 0) headers.add("Range", "bytes=" + std::to_string(length) + "-");
-    auto stream = co_await open(*chosen_, "/blobs/" + blob.digest, std::move(headers));
+    auto stream = co_await open(endpoint, "/blobs/" + blob.digest, std::move(headers));
     if (!stream) {
       last = fail(stream.error());
       continue;

@@ -49,6 +49,9 @@ class RegistryClient {
   Task<Result<Manifest>> manifest_from(Endpoint& endpoint);
   Task<Result<http::Response>> get_manifest(Endpoint& endpoint, std::string what);
   Task<Result<std::unique_ptr<http::ResponseStream>>> open(Endpoint& endpoint, std::string path, http::Headers headers);
+  [[nodiscard]] std::vector<Endpoint*> blob_endpoints() const;
+  Task<Result<std::string>> small_blob_from(Endpoint& endpoint, Descriptor blob);
+  Task<Status> blob_from(Endpoint& endpoint, Descriptor blob, std::string path);
   Task<Status> authenticate(Endpoint& endpoint, std::string challenge);
 
   ImageReference reference_;

@@ -39,7 +39,7 @@ mirrors:
   docker.io:
     endpoint: ["https://one.example:5000/v2/", http://two.example]
     rewrite: {"^library/(.*)": "hub/$1"}
-  "*": {endpoint: https://all.example/proxy/v2}
+  "*": {endpoint: https://all.example/v2/proxy/}
 configs:
   one.example:5000:
     auth: {username: ann, password: secret}
@@ -50,9 +50,9 @@ configs:
   const auto loaded = load_registries(file.path, true);
   REQUIRE(loaded);
   const auto& hub = loaded->mirrors.at("docker.io");
-  CHECK(hub.endpoints == std::vector<std::string>{"https://one.example:5000", "http://two.example"});
+  CHECK(hub.endpoints == std::vector<std::string>{"https://one.example:5000/v2", "http://two.example/v2"});
   CHECK(rewrite_repository(hub, "library/busybox").value() == "hub/busybox");
-  CHECK(loaded->mirrors.at("*").endpoints == std::vector<std::string>{"https://all.example/proxy"});
+  CHECK(loaded->mirrors.at("*").endpoints == std::vector<std::string>{"https://all.example/v2/proxy"});
   const auto& one = loaded->hosts.at("one.example:5000");
   CHECK(one.auth->username == "ann");
   CHECK(one.auth->password == "secret");
@@ -66,6 +66,7 @@ TEST_CASE("a registries.yaml that is not there is empty, unless it was asked for
   REQUIRE(absent);
   CHECK(absent->mirrors.empty());
   CHECK(!load_registries("/nonexistent/registries.yaml", true));
+  CHECK(!load_registries("/etc", false));
   CHECK(error_of("") == "no error");
   CHECK(error_of("mirrors:\n") == "no error");
 }
@@ -83,10 +84,13 @@ TEST_CASE("what is wrong in registries.yaml is told with its place") {
   CHECK(error_of("configs: {a: {auth: {password: x}}}") == "configs[a].auth: names no user");
   CHECK(error_of("configs: {a: {auth: {auth: '%'}}}") == "configs[a].auth.auth: is not base64 of user:password");
   CHECK(error_of("configs: {a: {auth: {identity_token: x}}}").starts_with("configs[a].auth.identity_token: unknown"));
-  CHECK(error_of("configs: {a: {tls: {ca_file: /nonexistent}}}").starts_with("configs[a].tls.ca_file: /nonexistent: "));
-  CHECK(error_of("configs: {a: {tls: {ca_file: /dev/null, cert_file: /etc/hostname}}}") ==
+  CHECK(error_of("configs: {a: {tls: {ca_file: /nonexistent}}}").find("/nonexistent") != std::string::npos);
+  CHECK(error_of("configs: {a: {tls: {ca_file: /dev/null}}}") == "configs[a].tls.ca_file: /dev/null is empty");
+  CHECK(error_of("configs: {a: {tls: {ca_file: /etc}}}").find("directory") != std::string::npos);
+  CHECK(error_of("configs: {a: {tls: {cert_file: /etc/passwd}}}") ==
         "configs[a].tls: cert_file and key_file belong together");
-  CHECK(error_of("configs: {a: {tls: {ca_file: /etc/hostname}}}").starts_with("configs[a].tls: "));
+  CHECK(error_of("configs: {'*': {auth: {username: x}}}") == "configs[*].auth: credentials are for one host");
+  CHECK(error_of("configs: {a: {tls: {ca_file: /etc/passwd}}}").starts_with("configs[a].tls: "));
   CHECK(error_of("a: [").find("yaml") != std::string::npos);
 }
 

@@ -25,14 +25,16 @@ struct Registry {
   std::map<std::string, std::string> blobs;      // by digest
   std::string layer;                             // the digest of the layer that all images share
   int layer_requests = 0;
+  bool lost = false;               // no manifest is found
   int cut_first = 0;               // this many answers with the layer end in its middle
   int stall_first = 0;             // and this many stop there, with the connection open
   std::vector<std::string> asked;  // for manifests: path and query
   std::vector<std::string> ranges;
-  std::string token;      // asked for when not empty
-  std::string user;       // base64 of user:password, asked for when not empty
-  Registries registries;  // what the puller is told
-  std::string named;      // images' registry, when it is not this one itself
+  std::string token;                 // asked for when not empty
+  std::string user;                  // base64 of user:password, asked for when not empty
+  Registries registries;             // what the puller is told
+  std::optional<RegistryAuth> auth;  // and given
+  std::string named;                 // images' registry, when it is not this one itself
   std::unique_ptr<http::Server> server;
 
   explicit Registry(const Executor& loop) {
@@ -101,8 +103,9 @@ struct Registry {
     if (const auto at = path.find("/manifests/"); at != std::string::npos) {
       asked.push_back(path + " ns=" + std::string(exchange.request().query.get("ns")) + " " +
                       std::string(exchange.request().headers.get("Authorization")));
-      const auto found = manifests.find(path.substr(4, at - 4) + ":" + path.substr(at + 11));
-      if (found == manifests.end()) {
+      const auto root = path.find('/', 1) + 1;
+      const auto found = manifests.find(path.substr(root, at - root) + ":" + path.substr(at + 11));
+      if (found == manifests.end() || lost) {
         (void)co_await exchange.respond({404, {}, "{}"});
         co_return;
       }
@@ -111,7 +114,8 @@ struct Registry {
       co_return;
     }
     const auto at = path.find("/blobs/");
-    const auto found = at == std::string::npos ? blobs.end() : blobs.find(path.substr(at + 7));
+    const bool has = at != std::string::npos && path.starts_with("/v2/");
+    const auto found = has ? blobs.find(path.substr(at + 7)) : blobs.end();
     if (found == blobs.end()) {
       (void)co_await exchange.respond({404, {}, "{}"});
       co_return;
@@ -166,7 +170,7 @@ std::string pull_all(const std::vector<std::string>& repositories, const std::fu
     std::size_t ended = 0;
     // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): waited for below
     const auto pull = [&](ImageReference reference) -> Task<void> {
-      auto image = co_await images.pull(std::move(reference), std::nullopt);
+      auto image = co_await images.pull(std::move(reference), registry.auth);
       if (!image) failures += image.error().message + "\n";
       ++ended;
     };
@@ -225,7 +229,8 @@ TEST_CASE("a mirror is asked first, by its own name of the image and with its ow
     registry.named = "registry.invalid";
     registry.user = "YW5uOnNlY3JldA==";
     // The first endpoint is not there.
-    registry.registries.mirrors["registry.invalid"].endpoints = {"http://127.0.0.1:1", "http://" + registry.host()};
+    registry.registries.mirrors["registry.invalid"].endpoints = {"http://127.0.0.1:1/v2",
+                                                                 "http://" + registry.host() + "/v2"};
     registry.registries.hosts[registry.host()].auth = RegistryAuth{"ann", "secret", ""};
   });
   CHECK((failures == ""));
@@ -239,20 +244,53 @@ TEST_CASE("a mirror gets no credentials that were given for the registry") {
     asked = registry.asked;
     if (std::exchange(begun, true)) return;
     registry.named = "registry.invalid";
-    registry.registries.mirrors["*"].endpoints = {"http://" + registry.host()};
-    registry.registries.hosts["registry.invalid"].auth = RegistryAuth{"", "", "for the registry alone"};
+    registry.registries.mirrors["*"].endpoints = {"http://" + registry.host() + "/v2"};
+    registry.auth = RegistryAuth{"", "", "of the pod, for the registry"};
+    registry.registries.hosts["registry.invalid"].auth = RegistryAuth{"", "", "of the node, for the registry"};
   });
   CHECK((failures == ""));
   CHECK(asked == std::vector<std::string>{"/v2/a/manifests/1 ns=registry.invalid "});
 }
 
 TEST_CASE("a registry whose endpoint is its own over http is not asked over https") {
+  std::vector<std::string> asked;
+  bool begun = false;
+  const auto failures = pull_all({"gone"}, [&](Registry& registry) {
+    asked = registry.asked;
+    if (std::exchange(begun, true)) return;
+    registry.registries.mirrors[registry.host()].endpoints = {"http://" + registry.host() + "/v2"};
+    registry.lost = true;
+  });
+  CHECK(asked.size() == 1);
+  CHECK(failures.find("not found") != std::string::npos);
+  CHECK(failures.find("mirror") == std::string::npos);
+}
+
+TEST_CASE("when no host has an image, each one's reason is told") {
   bool begun = false;
   const auto failures = pull_all({"gone"}, [&](Registry& registry) {
     if (std::exchange(begun, true)) return;
-    registry.registries.mirrors[registry.host()].endpoints = {"http://" + registry.host()};
-    registry.cut_first = 4;
+    registry.named = "127.0.0.1:1";
+    registry.registries.mirrors["127.0.0.1:1"].endpoints = {"http://" + registry.host() + "/v2"};
+    registry.lost = true;
   });
-  CHECK(failures.find("TLS") == std::string::npos);
-  CHECK(failures != "");
+  const auto refused = failures.find("127.0.0.1:1: ");
+  const auto mirror = failures.find("; a mirror before it: ");
+  CHECK(refused < mirror);
+  CHECK(failures.find("not found", mirror) != std::string::npos);
+}
+
+TEST_CASE("blobs that a mirror lacks come from the registry") {
+  std::vector<std::string> asked;
+  bool begun = false;
+  const auto failures = pull_all({"a"}, [&](Registry& registry) {
+    asked = registry.asked;
+    if (std::exchange(begun, true)) return;
+    registry.named = registry.host();
+    // As another host that has manifests alone.
+    const std::string mirror = "localhost:" + std::to_string(registry.server->port());
+    registry.registries.mirrors[registry.host()].endpoints = {"http://" + mirror + "/manifests-only"};
+  });
+  CHECK((failures == ""));
+  CHECK(asked == std::vector<std::string>{"/manifests-only/a/manifests/1 ns=" + asked[0].substr(asked[0].find("127"))});
 }
