@@ -54,6 +54,7 @@ constexpr auto kRenewInterval = std::chrono::hours(12);
 constexpr auto kFirewallInterval = std::chrono::seconds(10);
 /// A change of network comes as several: the old address goes, a new one and its routes come.
 constexpr auto kAddressSettles = std::chrono::seconds(1);
+constexpr std::size_t kEarlierAddresses = 8;
 
 /// A client of a part of this process: admission sees `name`, nothing is refused.
 std::unique_ptr<client::Client> client_of(apiserver::Registry& registry, std::string name, std::string group) {
@@ -73,8 +74,9 @@ struct Assembly::Parts {
   Loop control{"control"};
   Loop node{"node"};
 
-  bool follow_node_ip = false;     ///< nobody said which: it is the one that the node has
-  bool advertise_node_ip = false;  ///< and the server is reached by it
+  bool follow_node_ip = false;                 ///< nobody said which: it is the one that the node has
+  bool advertise_node_ip = false;              ///< and the server is reached by it
+  std::vector<std::string> earlier_addresses;  ///< that it had since the start; its certificates name them still
   runtime::Registries registries;
   linux_os::Fd data_lock;
   std::unique_ptr<apiserver::Pki> pki;
@@ -194,7 +196,7 @@ Status Assembly::Parts::open_files() {
   BRUME_CHECK(linux_os::make_dirs(options.log_dir, 0755));
   follow_node_ip = options.node_ip.empty();
   if (follow_node_ip) {
-    options.node_ip = detect_node_address(kBridge);
+    options.node_ip = detect_node_address(kBridge).address;
     // A machine without any network still runs pods: they reach the node by the bridge's own address.
     if (options.node_ip.empty()) options.node_ip = nth_address(options.cluster_cidr, 1);
   }
@@ -295,9 +297,14 @@ Task<void> Assembly::Parts::follow_addresses() {
       co_return;
     }
     co_await clock.sleep(kAddressSettles);
-    const std::string now = co_await run_blocking([] { return detect_node_address(kBridge); });
-    if (now.empty() || now == options.node_ip) continue;  // without a network the last one stays
+    const auto found = co_await run_blocking([] { return detect_node_address(kBridge); });
+    const std::string& now = found.address;
+    if (!found.uplink || now == options.node_ip) continue;  // without a network the last one stays
     log::info("the node's address changed", {{"from", options.node_ip}, {"to", now}});
+    // Whoever knew the old one may still reach the server by it: a VPN that came up takes no address away.
+    std::erase(earlier_addresses, now);
+    earlier_addresses.push_back(options.node_ip);
+    if (earlier_addresses.size() > kEarlierAddresses) earlier_addresses.erase(earlier_addresses.begin());
     options.node_ip = now;
     if (advertise_node_ip) options.advertise_address = now;
     pki->set_names(certificate_addresses(), options.tls_san);
@@ -316,6 +323,7 @@ Task<void> Assembly::Parts::follow_addresses() {
 std::vector<std::string> Assembly::Parts::certificate_addresses() const {
   std::vector<std::string> addresses{options.node_ip};
   if (options.advertise_address != options.node_ip) addresses.push_back(options.advertise_address);
+  addresses.insert(addresses.end(), earlier_addresses.begin(), earlier_addresses.end());
   return addresses;
 }
 

@@ -7,6 +7,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <boost/asio/redirect_error.hpp>
@@ -28,10 +29,11 @@ std::string default_interface() {
   unsigned long best_metric = ~0UL;
   while (std::getline(routes, line)) {
     std::istringstream fields(line);
-    std::string interface, destination, gateway, flags, references, use;
+    std::string interface, destination, gateway, flags, references, use, mask;
     unsigned long metric = 0;
-    if (!(fields >> interface >> destination >> gateway >> flags >> references >> use >> metric)) continue;
-    if (destination == "00000000" && metric < best_metric) {
+    if (!(fields >> interface >> destination >> gateway >> flags >> references >> use >> metric >> mask)) continue;
+    // The mask tells it from 0.0.0.0/1, half of what a VPN lays over it.
+    if (destination == "00000000" && mask == "00000000" && metric < best_metric) {
       best = interface;
       best_metric = metric;
     }
@@ -39,14 +41,18 @@ std::string default_interface() {
   return best;
 }
 
+bool is_bridge(const char* interface) {
+  return ::access((std::string("/sys/class/net/") + interface + "/bridge").c_str(), F_OK) == 0;
+}
+
 }  // namespace
 
-std::string detect_node_address(std::string_view own_bridge) {
+NodeAddress detect_node_address(std::string_view own_bridge) {
   const std::string wanted = default_interface();
   ifaddrs* all = nullptr;
   if (::getifaddrs(&all) != 0) return {};
-  std::string first;
-  std::string found;
+  NodeAddress best;
+  int best_rank = 0;
   for (const ifaddrs* one = all; one != nullptr; one = one->ifa_next) {
     if (one->ifa_addr == nullptr || one->ifa_addr->sa_family != AF_INET) continue;
     if ((one->ifa_flags & IFF_UP) == 0 || (one->ifa_flags & IFF_LOOPBACK) != 0 || own_bridge == one->ifa_name) continue;
@@ -54,11 +60,15 @@ std::string detect_node_address(std::string_view own_bridge) {
     const auto* address = reinterpret_cast<const sockaddr_in*>(one->ifa_addr);
     ::inet_ntop(AF_INET, &address->sin_addr, text, sizeof text);
     if (std::string_view(text).starts_with("169.254.")) continue;  // link-local: not reachable by name or route
-    if (first.empty()) first = text;
-    if (found.empty() && wanted == one->ifa_name) found = text;
+    const bool carrier = (one->ifa_flags & IFF_RUNNING) != 0;
+    const bool uplink = carrier && (wanted == one->ifa_name || !is_bridge(one->ifa_name));
+    const int rank = wanted == one->ifa_name && carrier ? 3 : uplink ? 2 : 1;
+    if (rank <= best_rank) continue;
+    best = {text, uplink};
+    best_rank = rank;
   }
   ::freeifaddrs(all);
-  return found.empty() ? first : found;
+  return best;
 }
 
 Result<AddressWatch> AddressWatch::open(const Executor& executor) {
@@ -66,7 +76,7 @@ Result<AddressWatch> AddressWatch::open(const Executor& executor) {
   if (socket.get() < 0) return fail_errno(errno, "netlink socket");
   sockaddr_nl groups{};
   groups.nl_family = AF_NETLINK;
-  groups.nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE;
+  groups.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE;
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&groups), sizeof groups) != 0) {
     return fail_errno(errno, "netlink groups");
   }
@@ -86,6 +96,7 @@ Task<Status> AddressWatch::changed() {
     boost::system::error_code ec;
     co_await socket_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
                                 boost::asio::redirect_error(boost::asio::use_awaitable, ec));
+    if (ec == boost::asio::error::operation_aborted) throw boost::system::system_error(ec);  // the task is cancelled
     if (ec) co_return fail(Code::kIo, "waiting for netlink: " + ec.message());
   }
 }

@@ -11,11 +11,16 @@
 
 namespace brume::cmd {
 
-/// The IPv4 address of the interface that the default route leaves by; without a default route the first global address
-/// of an interface that is up and not brume's own; "" when there is none.
-std::string detect_node_address(std::string_view own_bridge);
+struct NodeAddress {
+  std::string address;  ///< IPv4; "" when there is none
+  bool uplink = false;  ///< of a link that has a carrier and leads out: not of a bridge of another container engine
+};
 
-/// The kernel's word that addresses or routes of this node's network namespace changed (rtnetlink(7), multicast
+/// The address of the interface that the default route leaves by; without one the first global address of an interface
+/// that is up and not brume's own, those that lead out first.
+NodeAddress detect_node_address(std::string_view own_bridge);
+
+/// The kernel's word that links, addresses or routes of this node's network namespace changed (rtnetlink(7), multicast
 /// groups). Owner: one loop.
 class AddressWatch {
  public:
