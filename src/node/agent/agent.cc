@@ -130,6 +130,7 @@ class Agent final : public NodeAgent, private PodDirectory {
   Machine machine_;
   std::map<std::string, std::unique_ptr<PodWorker>> workers_;  ///< by uid
   std::map<std::string, runtime::SandboxInfo> adopted_;        ///< sandboxes no worker has taken over yet
+  std::set<std::string> ended_;                                ///< those of them that have ended meanwhile
   bool rotating_ = false;
   bool collecting_ = false;
   bool stopping_ = false;
@@ -155,7 +156,11 @@ Task<Status> Agent::start() {
   });
   parts_.runtime.on_sandbox_end([this](const std::string& uid) {
     const auto it = workers_.find(uid);
-    if (it != workers_.end()) it->second->sandbox_ended();
+    if (it != workers_.end()) {
+      it->second->sandbox_ended();
+    } else {
+      ended_.insert(uid);
+    }
   });
   parts_.images.set_in_use([this](std::string_view id) {
     return std::any_of(workers_.begin(), workers_.end(), [&](const auto& item) { return item.second->uses_image(id); });
@@ -188,7 +193,8 @@ Task<Status> Agent::start() {
 }
 
 // Sandboxes of an earlier process. One without any container may have been left half made (no address, no files):
-// nothing has run in it, so it goes, and its pod starts afresh.
+// nothing has run in it, so it goes, and its pod gets another. The pod's volumes stay: containers of an earlier sandbox
+// may have written them.
 Task<Result<std::vector<runtime::SandboxInfo>>> Agent::take_over() {
   auto found = co_await parts_.runtime.adopt();
   if (!found) co_return found;
@@ -200,9 +206,7 @@ Task<Result<std::vector<runtime::SandboxInfo>>> Agent::take_over() {
     }
     auto gone = co_await parts_.runtime.remove_sandbox(sandbox.id);
     if (gone) gone = co_await parts_.network.detach(sandbox.id);
-    const std::string dir = context_.pod_dir(sandbox.id);
-    if (gone) gone = co_await run_blocking([dir] { return remove_pod_dir(dir); });
-    if (!gone) log::warn("cannot remove a half-made pod", {{"pod", sandbox.id}, {"error", gone.error().message}});
+    if (!gone) log::warn("cannot remove a half-made sandbox", {{"pod", sandbox.id}, {"error", gone.error().message}});
   }
   co_return kept;
 }
@@ -240,6 +244,7 @@ void Agent::add_pod(const api::ObjectPtr& pod) {
   if (adopted != adopted_.end()) {
     worker->adopt(adopted->second);
     adopted_.erase(adopted);
+    if (ended_.erase(pod->uid()) > 0) worker->sandbox_ended();
   } else if (fresh) {
     AdmissionInputs inputs;
     inputs.milli_cpu = machine_.cpus * 1000;

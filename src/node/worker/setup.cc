@@ -60,7 +60,8 @@ void PodWorker::begin_setup() {
     wake_at(*setup_retry_);
     return;
   }
-  if (sandbox_ == Stage::kNone || sandbox_ == Stage::kFailed) {
+  // The containers of one that has ended are waited for: what is done next depends on how they ended.
+  if ((sandbox_ == Stage::kNone && all_ended()) || sandbox_ == Stage::kFailed) {
     if (sandbox_ == Stage::kNone) {
       // A new sandbox starts over: init containers of an earlier one run again.
       for (ContainerRun& run : runs_) {
@@ -140,9 +141,9 @@ Task<Status> PodWorker::make_sandbox() {
                     {"io.kubernetes.pod.name", name_},
                     {"io.kubernetes.pod.uid", uid_},
                     {"brume/hostname", hostname_}};
+  sandbox_made_ = true;
   auto info = co_await context_.runtime.create_sandbox(std::move(sandbox));
   if (!info) co_return fail(std::move(info).error());
-  sandbox_made_ = true;
   netns_path_ = info->netns_path;
   if (host_network()) {
     pod_ips_ = context_.options.node_ips;

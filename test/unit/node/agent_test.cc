@@ -1,5 +1,6 @@
 // The whole agent against a fake API and a fake runtime: registration, lease, pods, restart.
 #include <filesystem>
+#include <fstream>
 
 #include "agent/admission.h"
 #include "agent/image_gc.h"
@@ -158,6 +159,42 @@ TEST_CASE("what a kill left half made goes, and its pod starts afresh") {
     CHECK(f.network.attached[0].uid == "uid-a");
     // The half-made pod's, before it started again, and that of a pod which nobody knows.
     CHECK(f.network.detached == std::vector<std::string>{"uid-a", "uid-gone"});
+    co_await agent->stop();
+  });
+}
+
+TEST_CASE("volumes outlive a sandbox that was left without containers") {
+  with_agent([](Fixture& f) -> Task<void> {
+    f.runtime.sandboxes["uid-a"] = {"uid-a", 1, "/fake/netns/uid-a", {}};
+    const std::string volume = f.options.data_dir + "/pods/uid-a/volumes/kubernetes.io~empty-dir/work";
+    std::filesystem::create_directories(volume);
+    std::ofstream(volume + "/kept") << "by a container of the sandbox before";
+    f.add_pod("a");
+    auto agent = f.make();
+    auto started = co_await agent->start();
+    REQUIRE(started.has_value());
+    const bool ok = co_await eventually([&] { return f.phase("a") == "Running"; });
+    CHECK(ok);
+    CHECK(std::filesystem::exists(volume + "/kept"));
+    co_await agent->stop();
+  });
+}
+
+TEST_CASE("a sandbox that ends before its pod is known again is made anew") {
+  with_agent([](Fixture& f) -> Task<void> {
+    f.add_pod("a");
+    auto agent = f.make();
+    auto started = co_await agent->start();
+    REQUIRE(started.has_value());
+    bool ok = co_await eventually([&] { return f.phase("a") == "Running"; });
+    REQUIRE(ok);
+    co_await agent->stop();
+    agent = f.make();
+    f.runtime.on_adopted = [&f] { f.runtime.end_sandbox("uid-a"); };
+    started = co_await agent->start();
+    REQUIRE(started.has_value());
+    ok = co_await eventually([&] { return f.network.attached.size() == 2; });
+    CHECK(ok);
     co_await agent->stop();
   });
 }

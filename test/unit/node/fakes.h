@@ -75,12 +75,16 @@ class FakeRuntime : public runtime::Runtime {
   Task<Result<std::vector<runtime::SandboxInfo>>> adopt() override {
     std::vector<runtime::SandboxInfo> out;
     for (auto& [id, info] : sandboxes) out.push_back(info);
+    if (on_adopted) on_adopted();
     co_return out;
   }
   Task<Result<runtime::SandboxInfo>> create_sandbox(runtime::SandboxSpec spec) override {
     co_await yield_now();
-    if (sandbox_error) co_return fail(*sandbox_error);
     if (sandboxes.contains(spec.id)) co_return fail(Code::kAlreadyExists, "sandbox " + spec.id + " exists");
+    if (sandbox_error) {  // and what was made of it cannot be removed at once
+      sandboxes[spec.id] = {};
+      co_return fail(*sandbox_error);
+    }
     runtime::SandboxInfo info{spec.id, 1, "/fake/netns/" + spec.id, spec.labels};
     sandboxes[spec.id] = info;
     sandbox_specs[spec.id] = std::move(spec);
@@ -183,7 +187,8 @@ class FakeRuntime : public runtime::Runtime {
   std::map<std::string, runtime::ContainerSpec> specs;  ///< last by container name
   std::map<std::string, Error> start_errors;
   std::optional<Error> sandbox_error;
-  std::set<std::string> dead;  ///< sandboxes without a shim
+  std::function<void()> on_adopted;  ///< what happens right after
+  std::set<std::string> dead;        ///< sandboxes without a shim
   std::vector<std::string> started, removed, reopened;
   std::vector<std::pair<std::string, int>> signals;
   std::set<std::string> obeys_signals;

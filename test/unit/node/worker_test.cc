@@ -548,15 +548,52 @@ TEST_CASE("a pod whose sandbox has ended gets another, and its init containers r
   });
 }
 
+TEST_CASE("a pod that runs once is over when its sandbox ends: nothing of it runs again") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    Json pod = two_inits();
+    pod["spec"]["restartPolicy"] = "Never";
+    f.start(pod);
+    for (const char* name : {"first", "second"}) {
+      const bool begun = co_await eventually([&] { return f.runtime.starts(name) == 1; });
+      REQUIRE(begun);
+      f.runtime.finish(name, 0);
+    }
+    bool ok = co_await f.until([&] { return f.condition("Ready"); });
+    REQUIRE(ok);
+    f.runtime.end_sandbox("uid-web");
+    ok = co_await f.until([&] { return f.phase() == "Failed"; });
+    CHECK(ok);
+    co_await settle();
+    CHECK(f.runtime.starts("first") == 1);
+    CHECK(f.network.attached.size() == 1);
+  });
+}
+
+TEST_CASE("a sandbox of which something stays is removed before the next try") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    f.runtime.sandbox_error = Error{Code::kIo, "no more of these"};
+    f.start(WorkerFixture::pod_json());
+    bool ok = co_await eventually([&] { return f.runtime.sandboxes.size() == 1; });
+    REQUIRE(ok);
+    f.runtime.sandbox_error.reset();
+    ok = co_await f.until([&] {
+      f.clock.advance(1s);
+      return f.phase() == "Running";
+    });
+    CHECK(ok);
+  });
+}
+
 TEST_CASE("a sandbox that ends while its network is made is made again") {
   with_worker([](WorkerFixture& f) -> Task<void> {
     f.network.attaching = [&f] {
       if (f.network.attached.size() == 1) f.runtime.end_sandbox("uid-web");
     };
     f.start(WorkerFixture::pod_json());
-    co_await settle();
-    f.clock.advance(2s);
-    const bool ok = co_await f.until([&] { return f.phase() == "Running"; });
+    const bool ok = co_await f.until([&] {
+      f.clock.advance(1s);
+      return f.phase() == "Running";
+    });
     CHECK(ok);
     CHECK(f.network.attached.size() == 2);
   });
