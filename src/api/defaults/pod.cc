@@ -155,6 +155,8 @@ void pod(Json& object) {
   each_container(*spec, 2, requests_from_limits);
   pod_level_resources(*spec);
   set_absent(*spec, "enableServiceLinks", true);
+  // Of pods alone: templates keep what they say (Kubernetes' conversion of a v1 Pod).
+  if (num(*spec, "terminationGracePeriodSeconds") < 0) (*spec)["terminationGracePeriodSeconds"] = 1;
   if (flag(*spec, "hostNetwork")) each_container(*spec, 2, host_network_ports);
 }
 

@@ -63,6 +63,14 @@ TEST_CASE("explicit values are kept") {
   CHECK(dumped(deployment, "/spec/template/spec/enableServiceLinks") == "absent");
 }
 
+TEST_CASE("a pod's negative grace becomes a second, a template's stays") {
+  const auto pod = defaulted("pods", R"({"metadata":{"name":"a"},"spec":{"terminationGracePeriodSeconds":-1}})");
+  CHECK(dumped(pod, "/spec/terminationGracePeriodSeconds") == "1");
+  const auto deployment =
+      defaulted("deployments.apps", R"({"spec":{"template":{"spec":{"terminationGracePeriodSeconds":-1}}}})");
+  CHECK(dumped(deployment, "/spec/template/spec/terminationGracePeriodSeconds") == "-1");
+}
+
 TEST_CASE("workloads") {
   auto deployment =
       defaulted("deployments.apps", R"({"spec":{"template":{"spec":{"containers":[{"name":"a","image":"x"}]}}}})");
