@@ -138,6 +138,8 @@ class Environment(NodeTest):
         self.assertLessEqual({'4000', '5000'}, set(lines[0].split()))
         self.assertEqual('4000', lines[1].split()[0])
         self.assertEqual('4000', lines[2])
+        user = container_status(self.peek('pods', 'groups'))['user']['linux']
+        self.assertEqual({'uid': 1000, 'gid': 0, 'supplementalGroups': [0, 4000, 5000]}, user)
 
     def test_read_only_root(self):
         log = self.run_pod('ro', 'touch /x; echo $?; touch /data/x; echo $?', securityContext={'readOnlyRootFilesystem': True},

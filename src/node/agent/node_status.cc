@@ -117,6 +117,7 @@ Json make_node_status(const NodeStatusInputs& in) {
           {"conditions", conditions(in)},
           {"daemonEndpoints", {{"kubeletEndpoint", {{"Port", in.port}}}}},
           {"images", image_list(in)},
+          {"features", {{"supplementalGroupsPolicy", true}}},
           {"nodeInfo",
            {{"machineID", in.machine.machine_id},
             {"systemUUID", in.machine.system_uuid},

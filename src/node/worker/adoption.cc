@@ -40,6 +40,7 @@ void read_status(ContainerRun& run, const Json& status, bool terminal_pod) {
   run.id = id;
   run.attempt = static_cast<int>(num(status, "restartCount"));
   run.image_id = str(status, "imageID");
+  run.user = at(status, "user");
   run.last_terminated = at(status, "lastState", "terminated");
   run.started = flag(status, "started");
   run.ready = flag(status, "ready");

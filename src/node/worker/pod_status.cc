@@ -30,6 +30,7 @@ Json container_status(const ContainerRun& run, bool has_init) {
               {"started", run.started && run.state == State::kRunning},
               {"lastState", Json::object()}};
   if (!run.id.empty()) out["containerID"] = container_uri(run.id);
+  if (run.user.is_object()) out["user"] = run.user;
   const bool held = run.state == State::kExited && !run.wait_reason.empty();
   if (run.state == State::kRunning) {
     out["state"] = {{"running", {{"startedAt", format_rfc3339(run.started_at)}}}};

@@ -112,6 +112,15 @@ Result<std::vector<ContainerMount>> plan_mounts(const Json& pod, const Json& con
   return out;
 }
 
+// Status' ContainerUser: the primary group counts as a supplementary one, too (KEP-3619).
+Json container_user(const ProcessUser& user) {
+  Json groups = Json::array({user.gid});
+  for (const std::uint32_t group : user.groups) {
+    if (group != user.gid) groups.push_back(group);
+  }
+  return {{"linux", {{"uid", user.uid}, {"gid", user.gid}, {"supplementalGroups", std::move(groups)}}}};
+}
+
 }  // namespace
 
 Task<std::vector<Json>> PodWorker::pull_secrets() {
@@ -181,6 +190,7 @@ Task<Result<runtime::ContainerStatus>> PodWorker::launch(std::size_t index, int 
   if (!users) users = context_.user_files.add(image->id, std::move(prepared->users));
   auto user = resolve_user(pod_, container, str(image_process(image->config), "User"), *users);
   if (!user) co_return fail(std::move(user).error());
+  runs_[index].user = container_user(*user);
   const Json& spec = at(pod_, "spec");
   OciInputs in{.pod = pod_,
                .container = container,
