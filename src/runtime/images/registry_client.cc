@@ -198,7 +198,9 @@ RegistryClient::Endpoint* RegistryClient::add_endpoint(const ImageOptions& optio
     return nullptr;
   }
   endpoint->client = std::move(*client);
-  if (endpoint->auth && !endpoint->auth->token.empty()) endpoint->authorization = "Bearer " + endpoint->auth->token;
+  if (const auto& given = endpoint->auth; given && !given->token.empty()) {
+    endpoint->authorization = "Bearer " + given->token;
+  }
   endpoints_.push_back(std::move(endpoint));
   return endpoints_.back().get();
 }
