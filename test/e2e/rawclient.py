@@ -121,6 +121,7 @@ class WebSocket:
             self._fill()
         self.head, self.buffer = self.buffer.split(b'\r\n\r\n', 1)
         if b' 101 ' not in self.head.split(b'\r\n')[0]:
+            self.close()
             raise Refused(int(self.head.split()[1]), self.buffer.decode(errors='replace'))
 
     def _connect(self, namespace, context, port, timeout, receive_buffer):
