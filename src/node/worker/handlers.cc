@@ -17,6 +17,7 @@ namespace asio = boost::asio;
 
 namespace {
 
+constexpr std::size_t kMaxTold = 1024;           // bytes of an answer's body in an event
 constexpr std::size_t kOutputLimit = 10 * 1024;  // of a handler's output that is kept (pkg/probe)
 constexpr int kMaxRedirects = 10;
 constexpr std::chrono::seconds kRedialDelay{1};                          // grpc-go's first back-off
@@ -136,6 +137,12 @@ class Runner final : public HandlerRunner {
       if (status >= 300 && status < 400 && inside) {
         url = location.starts_with('/') ? origin + location : location;
         continue;
+      }
+      if (request.probe && status >= 300 && status < 400) {
+        std::string body(kMaxTold, '\0');
+        const auto got = co_await (*answer)->read(body);
+        body.resize(got.value_or(0));
+        co_return HandlerResult{true, "Probe terminated redirects, Response body: " + body, true};
       }
       if (!request.probe || (status >= 200 && status < 400)) co_return HandlerResult{true, ""};
       co_return HandlerResult{false, "HTTP probe failed with statuscode: " + std::to_string(status)};

@@ -25,7 +25,8 @@ struct HandlerRequest {
 
 struct HandlerResult {
   bool ok = false;
-  std::string output;  ///< what the handler said: for events
+  std::string output;    ///< what the handler said: for events
+  bool warning = false;  ///< it is well, and `output` is to be told all the same
 };
 
 /// Runs handlers. A seam: tests give answers of their own.

@@ -180,7 +180,8 @@ Json make_pod_status(const StatusInputs& in) {
   const Condition all[] = {{"PodReadyToStartContainers", in.sandbox_ready, "", ""},
                            initialized_condition(in, phase),
                            ready_condition(in, containers),
-                           containers};
+                           containers,
+                           {"PodScheduled", true, "", ""}};
   Json conditions = Json::array();
   for (const Condition& condition : all) conditions.push_back(condition_json(condition, in));
   status["conditions"] = std::move(conditions);

@@ -68,6 +68,8 @@ Task<void> PodWorker::probe_loop(std::size_t index, std::string id, std::string 
     HandlerRequest request{uid_, id, probe, container, pod_ips_.empty() ? "" : pod_ips_.front(), timeout, true};
     const HandlerResult result = co_await context_.handlers.run(std::move(request));
     if (run->stopped || runs_[index].id != id || runs_[index].state != State::kRunning) co_return;
+    if (result.warning)
+      event(true, "ProbeWarning", kind_text(kind) + " probe warning: " + result.output, runs_[index].name);
     if (!result.ok) event(true, "Unhealthy", kind_text(kind) + " probe failed: " + result.output, runs_[index].name);
     in_a_row = last == result.ok ? in_a_row + 1 : 1;
     last = result.ok;
