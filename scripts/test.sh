@@ -58,7 +58,7 @@ count_bad() { # LOG
 
 run_e2e() {
   local log=$root/build/e2e.log total bad
-  need_packages iproute2 nftables curl skopeo docker-registry busybox-static apache2-utils
+  need_packages iproute2 nftables curl skopeo docker-registry busybox-static apache2-utils openssl
   need_kubectl
   mkdir -p "$root/build"
   if [ -n "$name" ]; then
