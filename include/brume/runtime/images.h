@@ -75,8 +75,8 @@ struct ImageOptions {
   std::string dir;  ///< e.g. /var/lib/brume/images
   Registries registries;
   int parallel_layers = 3;
-  std::chrono::milliseconds stall_timeout{
-      60'000};  ///< a download without a byte for so long is begun anew where it was
+  /// A download without a byte for so long is begun anew where it was.
+  std::chrono::milliseconds stall_timeout{60'000};
 };
 
 /// What a mirror calls `repository`. kInvalid for a bad expression.
