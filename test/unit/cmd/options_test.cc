@@ -1,22 +1,12 @@
 #include "cmd/options.h"
 
-#include <cstdio>
-#include <fstream>
-
-#include "brume/base/random.h"
 #include "catch.h"
+#include "support/text_file.h"
 
 using namespace brume;
 using namespace brume::cmd;
 
 namespace {
-
-/// A config file that is gone at the end of the test.
-struct ConfigFile {
-  std::string path = "/tmp/brume-options-" + random_suffix(8);
-  explicit ConfigFile(const std::string& text) { std::ofstream(path) << text; }
-  ~ConfigFile() { std::remove(path.c_str()); }
-};
 
 Result<ServerOptions> parse(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), {"--node-name", "n1"});
@@ -64,15 +54,15 @@ TEST_CASE("a bad option is told in one line that says what it takes") {
 }
 
 TEST_CASE("the config file has the same names, and flags win over it") {
-  const ConfigFile file("https-listen-port: 7000\ntls-san: [x, z]\nlog-format: json\nstop-pods: true\n");
+  const test::TextFile file("https-listen-port: 7000\ntls-san: [x, z]\nlog-format: json\nstop-pods: true\n");
   const auto options = parse({"--config", file.path, "--https-listen-port", "7001"});
   REQUIRE(options);
   CHECK(options->https_listen_port == 7001);
   CHECK(options->tls_san == std::vector<std::string>{"x", "z"});
   CHECK(options->log_format == log::Format::kJson);
   CHECK(options->stop_pods);
-  const ConfigFile unknown("no-such-option: 1\n");
+  const test::TextFile unknown("no-such-option: 1\n");
   CHECK(error_of({"--config", unknown.path}).find("unknown option \"no-such-option\"") != std::string::npos);
-  const ConfigFile list("[1, 2]\n");
+  const test::TextFile list("[1, 2]\n");
   CHECK(error_of({"--config", list.path}).find("not a mapping") != std::string::npos);
 }

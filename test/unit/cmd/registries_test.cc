@@ -1,24 +1,15 @@
 #include "cmd/registries.h"
 
-#include <cstdio>
-#include <fstream>
-
-#include "brume/base/random.h"
 #include "catch.h"
+#include "support/text_file.h"
 
 using namespace brume;
 using namespace brume::cmd;
 
 namespace {
 
-struct File {
-  std::string path = "/tmp/brume-registries-" + random_suffix(8);
-  explicit File(const std::string& text) { std::ofstream(path) << text; }
-  ~File() { std::remove(path.c_str()); }
-};
-
 std::string error_of(const std::string& text) {
-  const File file(text);
+  const test::TextFile file(text);
   const auto loaded = load_registries(file.path, true);
   if (loaded) return "no error";
   const std::string& message = loaded.error().message;
@@ -34,7 +25,7 @@ std::string rewritten(const char* pattern, const char* replacement, const std::s
 }  // namespace
 
 TEST_CASE("registries.yaml says mirrors, credentials and certificates") {
-  const File file(R"yaml(
+  const test::TextFile file(R"yaml(
 mirrors:
   docker.io:
     endpoint: ["https://one.example:5000/v2/", http://two.example]
