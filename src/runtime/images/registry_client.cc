@@ -174,7 +174,11 @@ RegistryClient::Endpoint* RegistryClient::add_endpoint(const ImageOptions& optio
   endpoint->repository = reference_.repository;
   if (mirror != nullptr) {
     auto renamed = rewrite_repository(*mirror, reference_.repository);
-    if (renamed) endpoint->repository = *std::move(renamed);
+    if (!renamed) {
+      log::warn("a mirror's rewrite", {{"endpoint", base}, {"error", renamed.error().message}});
+      return nullptr;
+    }
+    endpoint->repository = *std::move(renamed);
     if (!own) endpoint->ns = reference_.registry;
   }
   // Credentials are for the host that they were given for.
