@@ -28,6 +28,7 @@ AdmissionChain::AdmissionChain(const ObjectSource& objects, const ChainAuthorize
   plugins_.push_back(default_storage_class(objects));
   if (storage_protection) plugins_.push_back(storage_object_in_use_protection());
   plugins_.push_back(persistent_volume_claim_resize(objects));
+  plugins_.push_back(pod_resize_validator(objects));
   plugins_.push_back(runtime_class(objects));
   plugins_.push_back(rbac_escalation(authorizer));
 }

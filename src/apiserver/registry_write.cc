@@ -49,6 +49,30 @@ void keep_system_metadata(Json& metadata, const Json& old) {
   metadata.erase("managedFields");
 }
 
+// Amounts of containers and of the whole pod. Containers that come, go or change their places are left to validation to
+// refuse.
+Json narrow_resize(Json next, const Json& body) {
+  keep_member(next["spec"], at(body, "spec"), "resources");
+  for (const char* list : {"containers", "initContainers"}) {
+    const Json& wanted = at(body, "spec", list);
+    if (at(next, "spec", list).empty() && wanted.empty()) continue;
+    Json& containers = next["spec"][list];
+    bool comparable = wanted.is_array() && containers.is_array() && wanted.size() == containers.size();
+    for (std::size_t i = 0; comparable && i < containers.size(); ++i) {
+      comparable = str(wanted[i], "name") == str(containers[i], "name");
+    }
+    if (!comparable) {
+      keep_member(next["spec"], at(body, "spec"), list);
+      continue;
+    }
+    for (std::size_t i = 0; i < containers.size(); ++i) {
+      keep_member(containers[i], wanted[i], "resources");
+      keep_member(containers[i], wanted[i], "resizePolicy");
+    }
+  }
+  return next;
+}
+
 // The stored object with only that of `body` which the sub-resource may change.
 Json narrow(std::string_view subresource, Json body, const Json& old) {
   Json next = old;
@@ -62,16 +86,7 @@ Json narrow(std::string_view subresource, Json body, const Json& old) {
   } else if (subresource == "ephemeralcontainers") {
     keep_member(next["spec"], at(body, "spec"), "ephemeralContainers");
   } else if (subresource == "resize") {
-    for (const char* list : {"containers", "initContainers"}) {
-      if (!at(next, "spec", list).is_array()) continue;
-      for (Json& container : next["spec"][list]) {
-        for (const Json& wanted : at(body, "spec", list)) {
-          if (str(wanted, "name") != str(container, "name")) continue;
-          keep_member(container, wanted, "resources");
-          keep_member(container, wanted, "resizePolicy");
-        }
-      }
-    }
+    return narrow_resize(std::move(next), body);
   } else {
     return body;
   }

@@ -3,7 +3,7 @@
 #include <array>
 
 #include "api/defaults/defaults_impl.h"
-#include "brume/api/quantity.h"
+#include "brume/api/pod_resources.h"
 
 namespace brume::api::defaults {
 
@@ -49,59 +49,12 @@ void host_network_ports(Json& container) {
 }
 
 bool is_huge_page(std::string_view name) { return name.starts_with("hugepages-"); }
-bool is_pod_level(std::string_view name) { return name == "cpu" || name == "memory" || is_huge_page(name); }
-
-using Amounts = std::map<std::string, Quantity>;
-
-void add_to(Amounts& sum, const Amounts& more) {
-  for (const auto& [name, amount] : more) sum[name] += amount;
-}
-
-void raise_to(Amounts& top, const Amounts& other) {
-  for (const auto& [name, amount] : other) {
-    if (top[name] < amount) top[name] = amount;
-  }
-}
-
-Amounts amounts_of(const Json& container, std::string_view which) {
-  Amounts out;
-  const Json& list = at(container, "resources", which);
-  if (!list.is_object()) return out;
-  for (const auto& [name, value] : list.items()) out[name] = quantity_or_zero(str(value));
-  return out;
-}
-
-// What a pod's containers need at once: the running ones and side-cars together, or the greediest step of
-// initialisation.
-Amounts aggregate(const Json& spec, std::string_view which) {
-  Amounts running, starting, sidecars;
-  const Json& init = at(spec, "initContainers");
-  if (init.is_array()) {
-    for (const Json& container : init) {
-      auto amounts = amounts_of(container, which);
-      if (str(container, "restartPolicy") == "Always") {
-        add_to(sidecars, amounts);
-        raise_to(starting, sidecars);
-      } else {
-        add_to(amounts, sidecars);
-        raise_to(starting, amounts);
-      }
-    }
-  }
-  running = sidecars;
-  const Json& containers = at(spec, "containers");
-  if (containers.is_array()) {
-    for (const Json& container : containers) add_to(running, amounts_of(container, which));
-  }
-  raise_to(running, starting);
-  return running;
-}
 
 // Pod-level resources (KEP-2837): huge page limits and missing requests follow from the containers.
 void pod_level_resources(Json& spec) {
   Json* resources = object_in(spec, "resources");
   if (resources == nullptr || (is_empty(*resources, "limits") && is_empty(*resources, "requests"))) return;
-  for (const auto& [name, amount] : aggregate(spec, "limits")) {
+  for (const auto& [name, amount] : container_amounts(spec, "limits")) {
     if (!is_huge_page(name) || !at(*resources, "requests", name).is_null()) continue;
     set_absent(*resources, "limits", Json::object());
     set_absent((*resources)["limits"], name, amount.to_string());
@@ -109,11 +62,11 @@ void pod_level_resources(Json& spec) {
   const Json limits = at(*resources, "limits");
   if (!limits.is_object() || limits.empty()) return;
   Json requests = at(*resources, "requests").is_object() ? at(*resources, "requests") : Json::object();
-  for (const auto& [name, amount] : aggregate(spec, "requests")) {
-    if (is_pod_level(name) && !is_huge_page(name)) set_absent(requests, name, amount.to_string());
+  for (const auto& [name, amount] : container_amounts(spec, "requests")) {
+    if (is_pod_level_resource(name) && !is_huge_page(name)) set_absent(requests, name, amount.to_string());
   }
   for (const auto& [name, value] : limits.items()) {
-    if (is_pod_level(name)) set_absent(requests, name, value);
+    if (is_pod_level_resource(name)) set_absent(requests, name, value);
   }
   if (!requests.empty()) (*resources)["requests"] = std::move(requests);
 }

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "api/validation/pod.h"
+#include "brume/api/pod_resources.h"
 #include "brume/base/strings.h"
 
 namespace brume::api::validation {
@@ -163,25 +164,6 @@ void check_os(Errors& errors, const Path& path, const Json& spec) {
   }
 }
 
-// The sum of what the containers of a running pod ask for at once, sidecars among them; init containers run alone.
-Quantity total_request(const Json& spec, std::string_view resource) {
-  const auto amount = [&](const Json& container) {
-    return quantity_of(at(at(container, "resources", "requests"), resource));
-  };
-  Quantity running, peak;
-  for (const Json& container : items(at(spec, "containers"))) running += amount(container);
-  Quantity sidecars;
-  for (const Json& container : items(at(spec, "initContainers"))) {
-    if (str(container, "restartPolicy") == "Always") {
-      sidecars += amount(container);
-      peak = std::max(peak, sidecars);
-    } else {
-      peak = std::max(peak, sidecars + amount(container));
-    }
-  }
-  return std::max(peak, running + sidecars);
-}
-
 void check_pod_resources(Errors& errors, const Path& path, const Json& spec) {
   const Json& resources = at(spec, "resources");
   if (!resources.is_object()) return;
@@ -192,8 +174,9 @@ void check_pod_resources(Errors& errors, const Path& path, const Json& spec) {
   check_resources(errors, path, resources, true);
   const Json& requests = at(resources, "requests");
   if (requests.is_object()) {
+    Amounts totals = container_amounts(spec, "requests");
     for (const auto& [name, amount] : requests.items()) {
-      const Quantity total = total_request(spec, name);
+      const Quantity& total = totals[name];
       if (total > quantity_of(amount)) {
         errors.invalid((path / "requests").key(name), quantity_of(amount).to_string(),
                        "must be greater than or equal to aggregate container requests of " + total.to_string());

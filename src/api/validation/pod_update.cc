@@ -230,6 +230,80 @@ void check_unchangeable(Errors& errors, const Json& pod, const Json& old_pod) {
                        diff);
 }
 
+// ---- resize ----
+
+// An older node, or one that has not told yet, shows no resources of what runs.
+bool node_resizes(const Json& pod) {
+  for (const Json& status : items(at(pod, "status", "containerStatuses"))) {
+    if (at(status, "state", "running").is_object()) return at(status, "resources").is_object();
+  }
+  return true;
+}
+
+// What of ResourceRequirements a resize leaves as it is.
+Json without_amounts(const Json& resources) {
+  Json out = Json::object();
+  for (const char* side : {"limits", "requests"}) {
+    if (!at(resources, side).is_object()) continue;
+    Json rest = at(resources, side);
+    rest.erase("cpu");
+    rest.erase("memory");
+    if (!rest.empty()) out[side] = std::move(rest);
+  }
+  return out;
+}
+
+void check_none_removed(Errors& errors, const Path& path, const Json& next, const Json& old, const std::string& what) {
+  for (const char* side : {"requests", "limits"}) {
+    const Json& before = at(old, side);
+    if (!before.is_object()) continue;
+    const Json& now = at(next, side);
+    bool kept = true;
+    for (const auto& [name, amount] : before.items()) kept = kept && has(now, name);
+    if (!kept) errors.forbidden(path / side, what + " " + side + " cannot be removed");
+  }
+}
+
+bool check_same_containers(Errors& errors, const std::string& list, const Json& next, const Json& old) {
+  const auto& now = items(next);
+  const auto& before = items(old);
+  if (now.size() != before.size()) {
+    errors.forbidden(kSpec / list, list + " may not be added or removed on resize");
+    return false;
+  }
+  bool all = true;
+  for (std::size_t i = 0; i < now.size(); ++i) {
+    if (str(now[i], "name") == str(before[i], "name")) continue;
+    errors.forbidden((kSpec / list)[i] / "name", list + " may not be renamed or reordered on resize");
+    all = false;
+  }
+  return all;
+}
+
+// One container for one, as check_same_containers() has found.
+void check_container_resizes(Errors& errors, std::string_view list, const Json& next, const Json& old) {
+  const bool init = list == "initContainers";
+  const auto rest = [](Json container) {
+    const Json kept = without_amounts(at(container, "resources"));
+    container.erase("resources");
+    if (!kept.empty()) container["resources"] = kept;
+    return container;
+  };
+  for (std::size_t i = 0; i < items(next).size(); ++i) {
+    const Json& now = items(next)[i];
+    const Json& before = items(old)[i];
+    const Path here = (kSpec / list)[i];
+    check_none_removed(errors, here / "resources", at(now, "resources"), at(before, "resources"), "resource");
+    if (!same(rest(now), rest(before))) {
+      if (init) {
+        errors.forbidden(here, "only cpu and memory resources for init or sidecar containers are mutable");
+      } else {
+        errors.forbidden(kSpec, "only cpu and memory resources are mutable");
+      }
+    }
+  }
+}
+
 // ---- status ----
 
 // What stands for `restartPolicy: Never` and the like: an ended container stays ended.
@@ -350,27 +424,39 @@ void update_ephemeral_containers(Errors& errors, const Json& pod, const Json& ol
 
 void update_pod_resize(Errors& errors, const Json& pod, const Json& old) {
   check_pod(errors, pod);
-  const auto without_amounts = [](const Json& object) {
-    Json spec = at(object, "spec");
-    for (const char* list : {"containers", "initContainers"}) {
-      if (!at(spec, list).is_array()) continue;
-      for (Json& container : spec[list]) {
-        for (const char* side : {"limits", "requests"}) {
-          if (!at(container, "resources", side).is_object()) continue;
-          container["resources"][side].erase("cpu");
-          container["resources"][side].erase("memory");
-        }
-        if (container.is_object()) container.erase("resizePolicy");
-      }
-    }
-    return spec;
-  };
-  if (!same(without_amounts(pod), without_amounts(old))) {
-    errors.forbidden(kSpec, "only cpu and memory resources are mutable");
+  if (has(at(old, "metadata", "annotations"), kMirror)) {
+    return errors.forbidden(Path(), "static pods cannot be resized");
   }
-  if (pod_qos_class(at(pod, "spec")) != pod_qos_class(at(old, "spec"))) {
+  const Json& spec = at(pod, "spec");
+  const Json& before = at(old, "spec");
+  if (str(at(before, "os"), "name") == "windows") {
+    return errors.forbidden(Path(), "windows pods cannot be resized");
+  }
+  if (pod_qos_class(spec) != pod_qos_class(before)) {
     errors.invalid(kSpec, str(at(pod, "status"), "qosClass"), "Pod QOS Class may not change as a result of resizing");
   }
+  if (!node_resizes(old)) errors.forbidden(kSpec, "Pod running on node without support for resize");
+  if (has(before, "resources") && !has(spec, "resources")) {
+    return errors.forbidden(kSpec / "resources", "pod-level resources cannot be removed");
+  }
+  check_none_removed(errors, kSpec / "resources", at(spec, "resources"), at(before, "resources"), "pod-level resource");
+  if (!same(without_amounts(at(spec, "resources")), without_amounts(at(before, "resources")))) {
+    errors.forbidden(kSpec, "only cpu and memory resources are mutable at pod-level");
+  }
+  bool comparable = true;
+  for (const char* list : {"containers", "initContainers"}) {
+    comparable = check_same_containers(errors, list, at(spec, list), at(before, list)) && comparable;
+  }
+  if (!comparable) return;
+  for (const char* list : {"initContainers", "containers"}) {
+    check_container_resizes(errors, list, at(spec, list), at(before, list));
+  }
+  if (!errors.empty()) return;
+  const auto rest = [](Json rest_of_spec) {
+    for (const char* key : {"containers", "initContainers", "resources"}) rest_of_spec.erase(key);
+    return rest_of_spec;
+  };
+  if (!same(rest(spec), rest(before))) errors.forbidden(kSpec, "only cpu and memory resources are mutable");
 }
 
 void update_pod_status(Errors& errors, const Json& pod, const Json& old) {

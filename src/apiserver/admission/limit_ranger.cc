@@ -140,19 +140,26 @@ std::string fill(Json& container, std::string_view which, const Json& defaults) 
   return join(set, ", ");
 }
 
+// Only where amounts can be new.
+bool sizes_pod(const AdmissionRequest& request) {
+  const bool resize = request.operation == Operation::kUpdate && request.subresource == "resize" &&
+                      request.object != nullptr && request.resource->group_resource() == "pods";
+  return resize || creates(request, "pods");
+}
+
 class LimitRanger : public AdmissionPlugin {
  public:
   explicit LimitRanger(const ObjectSource& objects) : objects_(objects) {}
 
   Status mutate(AdmissionRequest& request) const override {
-    if (!creates(request, "pods")) return {};
+    if (!sizes_pod(request)) return {};
     for (const auto& object : objects_.all(api::res("limitranges"), request.ns))
       set_defaults(*request.object, object->parse());
     return {};
   }
 
   Status validate(const AdmissionRequest& request) const override {
-    const bool pod = creates(request, "pods");
+    const bool pod = sizes_pod(request);
     const bool claim = request.object != nullptr && request.operation != Operation::kDelete &&
                        is_for(request, "persistentvolumeclaims");
     if (!pod && !claim) return {};

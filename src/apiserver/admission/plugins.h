@@ -32,6 +32,8 @@ PluginPtr default_storage_class(const ObjectSource& objects);
 PluginPtr storage_object_in_use_protection();
 /// Claims grow only where their class allows it.
 PluginPtr persistent_volume_claim_resize(const ObjectSource& objects);
+/// A bound pod grows no larger than its node.
+PluginPtr pod_resize_validator(const ObjectSource& objects);
 /// Overhead, selector and tolerations of the pod's RuntimeClass.
 PluginPtr runtime_class(const ObjectSource& objects);
 /// Nobody grants by a role or binding what he does not hold (unless he may `escalate` or `bind`).

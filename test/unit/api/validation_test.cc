@@ -329,6 +329,33 @@ TEST_CASE("a pod keeps its spec") {
                         small, "resize"));
     REQUIRE(refused.size() == 1);
     CHECK(refused[0].find("Pod QOS Class may not change as a result of resizing") != std::string::npos);
+    CHECK(lines(validate_update(pods, sized(R"({"requests":{"memory":"1Gi"}})"), small, "resize")) ==
+          Lines{"spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed"});
+    CHECK(lines(validate_update(pods, sized(R"({"requests":{"cpu":"100m","ephemeral-storage":"1Gi"}})"), small,
+                                "resize")) == Lines{"spec: Forbidden: only cpu and memory resources are mutable"});
+    Json other = small;
+    other["spec"]["containers"][0]["resizePolicy"] =
+        json_of(R"([{"resourceName":"cpu","restartPolicy":"RestartContainer"}])");
+    CHECK(lines(validate_update(pods, other, small, "resize")) ==
+          Lines{"spec: Forbidden: only cpu and memory resources are mutable"});
+    other = small;
+    other["spec"]["containers"].push_back(json_of(R"({"name":"d","image":"i","terminationMessagePolicy":"File",
+        "imagePullPolicy":"Always"})"));
+    CHECK(lines(validate_update(pods, other, small, "resize")) ==
+          Lines{"spec.containers: Forbidden: containers may not be added or removed on resize"});
+    other = small;
+    other["spec"]["containers"][0]["name"] = "e";
+    CHECK(lines(validate_update(pods, other, small, "resize")) ==
+          Lines{"spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize"});
+    Json whole = small;
+    whole["spec"]["resources"] = json_of(R"({"requests":{"cpu":"1"}})");
+    Json without = whole;
+    without["spec"].erase("resources");
+    CHECK(lines(validate_update(pods, without, whole, "resize")) ==
+          Lines{"spec.resources: Forbidden: pod-level resources cannot be removed"});
+    without["status"]["containerStatuses"] = json_of(R"([{"name":"c","state":{"running":{}}}])");
+    CHECK(lines(validate_update(pods, without, without, "resize")) ==
+          Lines{"spec: Forbidden: Pod running on node without support for resize"});
   }
   SECTION("an ended container of a pod that never restarts stays ended") {
     Json before = made(pods, kRunning, R"({"spec":{"restartPolicy":"Never"},"status":{"containerStatuses":[{"name":"c",

@@ -229,6 +229,34 @@ TEST_CASE("admission: storage") {
             .find("only dynamically provisioned pvc can be resized") != std::string::npos);
 }
 
+TEST_CASE("admission: a pod that is resized stays within its node and its namespace's limits") {
+  World w;
+  w.objects.put("nodes",
+                R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"n","labels":{"kubernetes.io/os":"linux"}},
+    "status":{"allocatable":{"cpu":"2","memory":"1Gi"}}})");
+  const auto sized = [](const char* cpu, const char* memory, int generation, const char* node) {
+    Json p = pod();
+    p["metadata"]["generation"] = generation;
+    p["spec"]["nodeName"] = node;
+    p["spec"]["containers"][0]["resources"] = {{"requests", {{"cpu", cpu}, {"memory", memory}}}};
+    return p;
+  };
+  const Json old = sized("1", "512Mi", 1, "n");
+  const auto resize = [&](Json to) { return w.run(Op::kUpdate, "pods", "ns", &to, &old, "resize"); };
+  CHECK(resize(sized("2", "1Gi", 2, "n")) == "ok");
+  CHECK(resize(sized("2500m", "2Gi", 2, "n")) ==
+        "pods \"p\" is forbidden: node didn't have enough allocatable resources: cpu, requested: 2500, allocatable: "
+        "2000; memory, requested: 2147483648, allocatable: 1073741824");
+  REQUIRE(w.last.causes.size() == 1);
+  CHECK(w.last.causes[0].reason == "NodeCapacity");
+  CHECK(resize(sized("2500m", "2Gi", 1, "n")) == "ok");  // no new spec
+  CHECK(resize(sized("2500m", "2Gi", 2, "")) == "ok");   // not on a node yet
+  CHECK(resize(sized("1", "1Gi", 2, "gone")) == "pods \"p\" is forbidden: node \"gone\" not found");
+  w.objects.put("limitranges", R"({"apiVersion":"v1","kind":"LimitRange","metadata":{"name":"l","namespace":"ns"},
+    "spec":{"limits":[{"type":"Container","max":{"cpu":"1500m"}}]}})");
+  CHECK(resize(sized("2", "1Gi", 2, "n")).find("maximum cpu usage per Container is 1500m") != std::string::npos);
+}
+
 TEST_CASE("admission: runtime classes") {
   World w;
   w.objects.put(
