@@ -40,18 +40,29 @@ void NodeCache::place(const std::string& uid, Placed placed) {
   placed_.emplace(uid, std::move(placed));
 }
 
-void NodeCache::set_pod(const ObjectPtr& pod, const std::string& node_name) {
+bool NodeCache::set_pod(const ObjectPtr& pod, const std::string& node_name) {
   auto it = placed_.find(pod->uid());
-  if (it != placed_.end() && it->second.node == node_name && it->second.generation == pod->generation()) {
+  const bool known = it != placed_.end() && it->second.node == node_name;
+  if (known && it->second.generation == pod->generation() && !it->second.resizing) {
     it->second.assumed = false;
-    return;
+    return false;
+  }
+  const Json value = pod->parse();
+  const Json& spec = at(value, "spec");
+  Placed now{.node = node_name,
+             .footprint = decode_footprint(spec, at(value, "status")),
+             .priority = num(spec, "priority"),
+             .generation = pod->generation()};
+  now.resizing = !(now.footprint.requests == pod_requests(spec));
+  bool less = false;
+  if (known) {
+    Resources most = it->second.footprint.requests;
+    most.raise_to(now.footprint.requests);
+    less = !(most == now.footprint.requests);
   }
   remove_pod(pod->uid());
-  const Json value = pod->parse();
-  place(pod->uid(), {.node = node_name,
-                     .footprint = decode_footprint(at(value, "spec")),
-                     .priority = num(at(value, "spec"), "priority"),
-                     .generation = pod->generation()});
+  place(pod->uid(), std::move(now));
+  return less;
 }
 
 bool NodeCache::remove_pod(const std::string& uid) {

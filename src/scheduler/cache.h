@@ -19,8 +19,9 @@ class NodeCache {
   bool set_node(const ObjectPtr& node);
   void remove_node(const std::string& name);
 
-  /// A pod that the API shows on a node. Replaces what was assumed of it.
-  void set_pod(const ObjectPtr& pod, const std::string& node);
+  /// A pod that the API shows on a node. Replaces what was assumed of it. Whether it takes less than before, so that
+  /// pods that did not fit may fit now.
+  bool set_pod(const ObjectPtr& pod, const std::string& node);
   /// The pod is gone or has finished; whether it had been placed.
   bool remove_pod(const std::string& uid);
   /// Counts the pod on the node before its binding is written.
@@ -39,6 +40,7 @@ class NodeCache {
     Footprint footprint;
     std::int64_t priority = 0;
     std::int64_t generation = 0;  ///< of the pod; a resize raises it
+    bool resizing = false;        ///< it takes more than its spec says, until its status says otherwise
     bool assumed = false;
   };
   NodeInfo& node(const std::string& name);

@@ -98,9 +98,26 @@ Resources decode_resources(const Json& list) {
 
 namespace {
 
-Resources container_requests(const Json& container, bool with_defaults) {
+const Json& status_of(const Json& statuses, std::string_view name) {
+  static const Json kNone;
+  for (const Json& status : statuses) {
+    if (str(status, "name") == name) return status;
+  }
+  return kNone;
+}
+
+// `status` is of the container or of the pod as a whole: both say what they were granted and what they have.
+void raise_to_status(Resources& out, const Json& status) {
+  const Json& has = at(status, "resources");
+  if (!has.is_object()) return;
+  out.raise_to(decode_resources(at(has, "requests")));
+  out.raise_to(decode_resources(at(status, "allocatedResources")));
+}
+
+Resources container_requests(const Json& container, const Json& status, bool with_defaults) {
   const auto& list = at(container, "resources", "requests");
   Resources out = decode_resources(list);
+  raise_to_status(out, status);
   if (with_defaults) {
     if (!list.is_object() || !list.contains("cpu")) out.basic[Resources::kCpu] = kDefaultMilliCpu;
     if (!list.is_object() || !list.contains("memory")) out.basic[Resources::kMemory] = kDefaultMemory;
@@ -109,28 +126,34 @@ Resources container_requests(const Json& container, bool with_defaults) {
 }
 
 // Requests for the whole pod take the place of what its containers add up to (for CPU, memory and huge pages).
-void apply_pod_level(const Json& spec, Resources& total) {
+void apply_pod_level(const Json& spec, const Json& status, Resources& total) {
   const auto& list = at(spec, "resources", "requests");
   if (!list.is_object()) return;
-  const Resources level = decode_resources(list);
+  Resources level = decode_resources(list);
+  raise_to_status(level, status);
   if (list.contains("cpu")) total.basic[Resources::kCpu] = level.basic[Resources::kCpu];
   if (list.contains("memory")) total.basic[Resources::kMemory] = level.basic[Resources::kMemory];
   for (const auto& [id, amount] : level.extended) total.set_extended(id, amount);
 }
 
-Resources total_requests(const Json& spec, bool with_defaults) {
+Resources total_requests(const Json& spec, const Json& status, bool with_defaults) {
   Resources running;
   const auto& containers = at(spec, "containers");
   if (containers.is_array()) {
-    for (const auto& container : containers) running.add(container_requests(container, with_defaults));
+    for (const auto& container : containers) {
+      const Json& own = status_of(at(status, "containerStatuses"), str(container, "name"));
+      running.add(container_requests(container, own, with_defaults));
+    }
   }
   Resources sidecars;  // restartable init containers seen so far: they go on running
   Resources peak;
   const auto& init = at(spec, "initContainers");
   if (init.is_array()) {
     for (const auto& container : init) {
-      Resources step = container_requests(container, with_defaults);
-      if (str(container, "restartPolicy") == "Always") {
+      const bool sidecar = str(container, "restartPolicy") == "Always";
+      const Json& own = status_of(sidecar ? at(status, "initContainerStatuses") : Json(), str(container, "name"));
+      Resources step = container_requests(container, own, with_defaults);
+      if (sidecar) {
         sidecars.add(step);
         peak.raise_to(sidecars);
       } else {
@@ -141,14 +164,14 @@ Resources total_requests(const Json& spec, bool with_defaults) {
   }
   running.add(sidecars);
   running.raise_to(peak);
-  apply_pod_level(spec, running);
+  apply_pod_level(spec, status, running);
   running.add(decode_resources(at(spec, "overhead")));
   return running;
 }
 
 }  // namespace
 
-Resources pod_requests(const Json& pod_spec) { return total_requests(pod_spec, false); }
-Resources scoring_requests(const Json& pod_spec) { return total_requests(pod_spec, true); }
+Resources pod_requests(const Json& pod_spec, const Json& status) { return total_requests(pod_spec, status, false); }
+Resources scoring_requests(const Json& pod_spec, const Json& status) { return total_requests(pod_spec, status, true); }
 
 }  // namespace brume::scheduler

@@ -105,7 +105,7 @@ void Scheduler::State::pod_set(const ObjectPtr& pod, bool spec_changed) {
   const auto node = api::field_value(pod->bytes(), "spec.nodeName");
   if (!node.empty()) {
     queue.remove(pod->uid());
-    cache.set_pod(pod, node);
+    if (cache.set_pod(pod, node)) something_changed();
     return;
   }
   if (pod->deleting()) return queue.remove(pod->uid());

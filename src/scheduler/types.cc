@@ -34,8 +34,8 @@ void add_ports(const Json& containers, bool sidecars_only, std::vector<HostPort>
 
 }  // namespace
 
-Footprint decode_footprint(const Json& pod_spec) {
-  Footprint out{.requests = pod_requests(pod_spec), .scoring = scoring_requests(pod_spec)};
+Footprint decode_footprint(const Json& pod_spec, const Json& status) {
+  Footprint out{.requests = pod_requests(pod_spec, status), .scoring = scoring_requests(pod_spec, status)};
   add_ports(at(pod_spec, "containers"), false, out.ports);
   add_ports(at(pod_spec, "initContainers"), true, out.ports);
   return out;

@@ -133,6 +133,36 @@ TEST_CASE("a pod that fits nowhere says why, and is placed when room appears") {
   });
 }
 
+TEST_CASE("a pod that is being resized counts with the most of what it asks for, was granted and has") {
+  Bench b;
+  b.run([&]() -> Task<void> {
+    b.node("one", "1");
+    b.pod("first", "800m");
+    co_await settle();
+    Json running = {{"status", {{"phase", "Running"}}}};
+    const auto shows = [&](const char* cpu) {
+      running["status"]["containerStatuses"] = Json::array(
+          {{{"name", "c"}, {"resources", {{"requests", {{"cpu", cpu}}}}}, {"allocatedResources", {{"cpu", cpu}}}}});
+      Json pod = b.api.json("pods", "default", "first");
+      pod.merge_patch(running);
+      b.api.seed("pods", std::move(pod));
+    };
+    shows("800m");
+    Json pod = b.api.json("pods", "default", "first");
+    pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "100m";
+    pod["metadata"]["generation"] = num(at(pod, "metadata"), "generation") + 1;
+    b.api.seed("pods", std::move(pod));
+    b.pod("second", "900m");
+    co_await settle();
+    CHECK(b.node_of("second").empty());
+    shows("100m");  // the node has made it smaller
+    co_await settle();
+    b.clock.advance(2s);
+    co_await settle();
+    CHECK(b.node_of("second") == "one");
+  });
+}
+
 TEST_CASE("no nodes") {
   Bench b;
   b.run([&]() -> Task<void> {
