@@ -15,6 +15,7 @@
 #include "brume/base/json.h"
 #include "brume/base/log.h"
 #include "brume/base/random.h"
+#include "brume/base/strings.h"
 #include "brume/base/task.h"
 #include "brume/linux/process.h"
 #include "cgroup_resources.h"
@@ -121,12 +122,14 @@ class ShimRuntime final : public Runtime {
   Task<Result<std::unique_ptr<Session>>> attach(std::string sandbox_id, std::string container_id) override;
   Task<Status> reopen_log(std::string sandbox_id, std::string container_id) override;
   Task<Status> update_resources(std::string sandbox_id, std::string container_id, Json resources) override;
+  Task<Result<std::optional<std::uint64_t>>> memory_usage(std::string sandbox_id, std::string container_id) override;
   [[nodiscard]] const std::vector<Limitation>& limitations() const override { return limitations_; }
   Task<void> stop() override;
 
  private:
   Result<PodPtr> find_pod(std::string_view id) const;
   Result<ContainerPtr> find_container(const PodPtr& pod, std::string_view id) const;
+  Result<linux_os::Cgroup> find_cgroup(const std::string& sandbox_id, const std::string& container_id) const;
   void connect(const PodPtr& pod, Fd socket);
   void container_ended(const PodPtr& pod, const ShimContainer& ended);
   void finish(const PodPtr& pod, const ContainerPtr& container);
@@ -537,13 +540,30 @@ Task<Status> ShimRuntime::reopen_log(std::string sandbox_id, std::string contain
 }
 
 Task<Status> ShimRuntime::update_resources(std::string sandbox_id, std::string container_id, Json resources) {
-  BRUME_CO_TRY(PodPtr pod, find_pod(sandbox_id));
-  BRUME_CO_TRY(ContainerPtr container, find_container(pod, container_id));
   if (at(resources, "devices").is_array()) co_return fail(Code::kInvalid, "linux.resources.devices: cannot be changed");
-  auto machine = machine_;
-  co_return co_await run_blocking([machine, pod, container_id, resources] {
-    return apply_resources(machine->cgroup_of(pod->spec).child(container_id), resources, false);
+  BRUME_CO_TRY(const linux_os::Cgroup cgroup, find_cgroup(sandbox_id, container_id));
+  co_return co_await run_blocking([cgroup, resources] { return apply_resources(cgroup, resources, false); });
+}
+
+Task<Result<std::optional<std::uint64_t>>> ShimRuntime::memory_usage(std::string sandbox_id, std::string container_id) {
+  BRUME_CO_TRY(const linux_os::Cgroup cgroup, find_cgroup(sandbox_id, container_id));
+  co_return co_await run_blocking([cgroup]() -> Result<std::optional<std::uint64_t>> {
+    if (!cgroup.has("memory.current")) return std::nullopt;
+    BRUME_TRY(const std::string text, cgroup.read("memory.current"));
+    const auto bytes = parse_int(trim(text));
+    if (!bytes) return fail(Code::kIo, "memory.current of " + cgroup.path() + " is no number");
+    return static_cast<std::uint64_t>(*bytes);
   });
+}
+
+// The whole pod's where no container is named.
+Result<linux_os::Cgroup> ShimRuntime::find_cgroup(const std::string& sandbox_id,
+                                                  const std::string& container_id) const {
+  BRUME_TRY(const PodPtr pod, find_pod(sandbox_id));
+  linux_os::Cgroup cgroup = machine_->cgroup_of(pod->spec);
+  if (container_id.empty()) return cgroup;
+  BRUME_TRY(const ContainerPtr container, find_container(pod, container_id));
+  return cgroup.child(container_id);
 }
 
 // ---- taking over

@@ -143,8 +143,10 @@ class Runtime {
   virtual Task<Result<std::unique_ptr<Session>>> attach(std::string sandbox_id, std::string container_id) = 0;
   /// Makes the shim open the container's log file anew, after a rotation renamed it.
   virtual Task<Status> reopen_log(std::string sandbox_id, std::string container_id) = 0;
-  /// Sets limits of a running container (OCI linux.resources).
+  /// Sets limits of a running container, or of the whole pod where `container_id` is empty (OCI linux.resources).
   virtual Task<Status> update_resources(std::string sandbox_id, std::string container_id, Json resources) = 0;
+  /// The bytes that a container, or the whole pod, has now; nullopt where the kernel does not count them.
+  virtual Task<Result<std::optional<std::uint64_t>>> memory_usage(std::string sandbox_id, std::string container_id) = 0;
 
   [[nodiscard]] virtual const std::vector<Limitation>& limitations() const = 0;
   /// Leaves pods running and lets go of them: the next adopt() takes over.

@@ -59,7 +59,10 @@ std::optional<Refusal> needs_app_armor(const Json& pod) {
 std::optional<Refusal> admit_pod(const Json& pod, const AdmissionInputs& in) {
   if (auto refusal = forbidden_sysctl(pod, in.allowed_unsafe_sysctls)) return refusal;
   if (auto refusal = needs_app_armor(pod)) return refusal;
-  const PodRequest request = pod_request(pod);
+  return check_room(pod_request(pod), in);
+}
+
+std::optional<Refusal> check_room(const PodRequest& request, const AdmissionInputs& in) {
   if (in.pods + 1 > in.max_pods) return out_of("pods", 1, in.pods, in.max_pods);
   const auto over = [](std::int64_t asked, std::int64_t used, std::int64_t capacity) {
     return asked > 0 && asked > capacity - used;

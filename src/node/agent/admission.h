@@ -24,5 +24,7 @@ struct Refusal {
 };
 /// nullopt: it may run.
 [[nodiscard]] std::optional<Refusal> admit_pod(const Json& pod, const AdmissionInputs& in);
+/// The part of it that is about amounts: for a pod that asks for others than it has, too.
+[[nodiscard]] std::optional<Refusal> check_room(const PodRequest& request, const AdmissionInputs& in);
 
 }  // namespace brume::node

@@ -67,7 +67,12 @@ class Agent final : public NodeAgent, private PodDirectory {
                  .puller = puller_,
                  .handlers = *handlers_,
                  .service_env = [this](const std::string& ns, bool links) { return service_variables(ns, links); },
-                 .usage_changed = [this] { reporter_.changed(); },
+                 .usage_changed =
+                     [this] {
+                       reporter_.changed();
+                       decide_resizes();
+                     },
+                 .resize_asked = [this] { decide_resizes(); },
                  .read_resolv_conf = &read_host_resolv_conf,
                  .user_files = {}} {}
 
@@ -111,7 +116,9 @@ class Agent final : public NodeAgent, private PodDirectory {
   void tick(const Pressure& pressure);
   Task<void> keep_logs();
   Task<void> collect_images(int used_percent);
-  PodRequest used() const;
+  PodRequest used(const PodWorker* without = nullptr) const;
+  AdmissionInputs admission_inputs(const PodWorker* without = nullptr) const;
+  void decide_resizes();
 
   NodeOptions options_;
   NodeParts parts_;
@@ -246,16 +253,7 @@ void Agent::add_pod(const api::ObjectPtr& pod) {
     adopted_.erase(adopted);
     if (ended_.erase(pod->uid()) > 0) worker->sandbox_ended();
   } else if (fresh) {
-    AdmissionInputs inputs;
-    inputs.milli_cpu = machine_.cpus * 1000;
-    inputs.memory = machine_.memory_bytes;
-    inputs.ephemeral_storage = machine_.disk_bytes / 100 * 95;
-    inputs.max_pods = options_.max_pods;
-    inputs.used = used();
-    inputs.allowed_unsafe_sysctls = options_.allowed_unsafe_sysctls;
-    inputs.pods =
-        std::count_if(workers_.begin(), workers_.end(), [](const auto& item) { return item.second->occupies(); });
-    if (auto refusal = admit_pod(worker->pod(), inputs)) worker->reject(refusal->reason, refusal->message);
+    if (auto refusal = admit_pod(worker->pod(), admission_inputs())) worker->reject(refusal->reason, refusal->message);
   }
   PodWorker* raw = worker.get();
   workers_.emplace(pod->uid(), std::move(worker));
@@ -272,10 +270,45 @@ void Agent::update_pod(const api::ObjectPtr& old, const api::ObjectPtr& now) {
   if (const auto it = workers_.find(now->uid()); it != workers_.end()) it->second->update(now);
 }
 
-PodRequest Agent::used() const {
+AdmissionInputs Agent::admission_inputs(const PodWorker* without) const {
+  AdmissionInputs inputs;
+  inputs.milli_cpu = machine_.cpus * 1000;
+  inputs.memory = machine_.memory_bytes;
+  inputs.ephemeral_storage = machine_.disk_bytes / 100 * 95;
+  inputs.max_pods = options_.max_pods;
+  inputs.used = used(without);
+  inputs.allowed_unsafe_sysctls = options_.allowed_unsafe_sysctls;
+  inputs.pods = std::count_if(workers_.begin(), workers_.end(), [&](const auto& item) {
+    return item.second->occupies() && item.second.get() != without;
+  });
+  return inputs;
+}
+
+// Pods that wait for other resources, in the kubelet's order: those that ask for no more than they have, then by
+// priority, by quality of service, and by how long they have waited.
+void Agent::decide_resizes() {
+  std::vector<std::pair<ResizeWish, PodWorker*>> waiting;
+  for (const auto& [uid, worker] : workers_) {
+    if (worker->resize_asked()) waiting.emplace_back(worker->resize_wish(), worker.get());
+  }
+  const auto before = [](const ResizeWish& a, const ResizeWish& b) {
+    if (a.grows != b.grows) return !a.grows;
+    if (a.priority != b.priority) return a.priority > b.priority;
+    if (a.guaranteed != b.guaranteed) return a.guaranteed;
+    if (a.since.empty() != b.since.empty()) return !a.since.empty();
+    return a.since < b.since;
+  };
+  std::ranges::sort(waiting, [&](const auto& a, const auto& b) { return before(a.first, b.first); });
+  for (const auto& [wish, worker] : waiting) {
+    const auto refusal = check_room(wish.request, admission_inputs(worker));
+    worker->decide_resize(refusal ? std::optional(refusal->message) : std::nullopt);
+  }
+}
+
+PodRequest Agent::used(const PodWorker* without) const {
   PodRequest sum;
   for (const auto& [uid, worker] : workers_) {
-    if (!worker->occupies()) continue;
+    if (!worker->occupies() || worker.get() == without) continue;
     const PodRequest one = pod_request(worker->pod());
     sum.milli_cpu += one.milli_cpu;
     sum.memory += one.memory;

@@ -132,7 +132,7 @@ Json make_linux(const OciInputs& in) {
     if (t == "cgroup" && is_privileged(in.container)) continue;
     namespaces.push_back({{"type", type}});
   }
-  Json resources = container_resources(in.container);
+  Json resources = container_resources(in.pod, in.container);
   const bool privileged = is_privileged(in.container);
   resources["devices"] =
       privileged ? Json::array({{{"allow", true}, {"access", "rwm"}}}) : runtime::default_device_rules();

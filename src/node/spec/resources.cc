@@ -1,9 +1,8 @@
 #include "spec/resources.h"
 
 #include <algorithm>
-#include <vector>
 
-#include "brume/api/quantity.h"
+#include "brume/api/pod_resources.h"
 #include "brume/base/json.h"
 #include "pod/pod.h"
 
@@ -18,14 +17,42 @@ constexpr std::int64_t kPeriodUs = 100'000;
 constexpr std::int64_t kMinQuotaUs = 1'000;
 
 api::Quantity quantity(const Json& resources, std::string_view list, std::string_view name) {
-  const Json& value = at(at(resources, list), name);
-  if (value.is_number()) return api::quantity_or_zero(value.dump());
-  return api::quantity_or_zero(str(value));
+  return api::amount_of(at(resources, list), name);
 }
 
 api::Quantity request(const Json& resources, std::string_view name) {
   const api::Quantity asked = quantity(resources, "requests", name);
   return at(resources, "requests", name).is_null() ? quantity(resources, "limits", name) : asked;
+}
+
+/// The container's own limit, or the pod's.
+api::Quantity limit(const Json& pod, const Json& container, std::string_view name) {
+  const api::Quantity own = quantity(at(container, "resources"), "limits", name);
+  return own.is_zero() ? quantity(at(pod, "spec", "resources"), "limits", name) : own;
+}
+
+/// What the whole pod may use: said of it, or what its containers may use if each has a limit; else zero.
+api::Quantity pod_limit(const Json& pod, const api::Amounts& limits, std::string_view name) {
+  bool declared = !quantity(at(pod, "spec", "resources"), "limits", name).is_zero();
+  if (!declared) {
+    declared = true;
+    for (const ContainerEntry& entry : containers_of(pod)) {
+      if (entry.kind == ContainerKind::kEphemeral) continue;
+      declared = declared && !quantity(at(*entry.spec, "resources"), "limits", name).is_zero();
+    }
+  }
+  const auto it = limits.find(name);
+  return declared && it != limits.end() ? it->second : api::Quantity();
+}
+
+/// What each container may count as its own of the memory that the pod asks for beyond its containers.
+std::int64_t spare_memory(const Json& pod) {
+  if (at(pod, "spec", "resources", "requests", "memory").is_null()) return 0;
+  api::Amounts asked = api::container_amounts(at(pod, "spec"), "requests");
+  const std::int64_t spare =
+      quantity(at(pod, "spec", "resources"), "requests", "memory").value() - asked["memory"].value();
+  const auto containers = at(pod, "spec", "containers").size() + at(pod, "spec", "initContainers").size();
+  return containers == 0 ? 0 : spare / static_cast<std::int64_t>(containers);
 }
 
 Json cpu_json(std::int64_t milli_request, std::int64_t milli_limit) {
@@ -41,11 +68,10 @@ Json cpu_json(std::int64_t milli_request, std::int64_t milli_limit) {
 
 std::int64_t cpu_shares(std::int64_t milli_cpu) { return std::max(kMinShares, milli_cpu * kSharesPerCpu / 1000); }
 
-Json container_resources(const Json& container) {
+Json container_resources(const Json& pod, const Json& container) {
   const Json& resources = at(container, "resources");
-  Json out = {
-      {"cpu", cpu_json(request(resources, "cpu").milli_value(), quantity(resources, "limits", "cpu").milli_value())}};
-  const std::int64_t memory = quantity(resources, "limits", "memory").value();
+  Json out = {{"cpu", cpu_json(request(resources, "cpu").milli_value(), limit(pod, container, "cpu").milli_value())}};
+  const std::int64_t memory = limit(pod, container, "memory").value();
   if (memory > 0) out["memory"] = {{"limit", memory}, {"swap", memory}};
   // One process out of memory ends the container, as the kubelet has it unless told singleProcessOOMKill.
   out["unified"] = {{"memory.oom.group", "1"}};
@@ -53,33 +79,24 @@ Json container_resources(const Json& container) {
 }
 
 Json pod_resources(const Json& pod, std::int64_t pids_limit) {
-  std::int64_t cpu_request = 0;
-  std::int64_t cpu_limit = 0;
-  std::int64_t memory_limit = 0;
-  bool all_cpu = true;
-  bool all_memory = true;
-  std::int64_t init_cpu = 0;
-  std::int64_t init_memory = 0;
-  for (const ContainerEntry& entry : containers_of(pod)) {
-    if (entry.kind == ContainerKind::kEphemeral) continue;
-    const Json& resources = at(*entry.spec, "resources");
-    const std::int64_t cpu = quantity(resources, "limits", "cpu").milli_value();
-    const std::int64_t memory = quantity(resources, "limits", "memory").value();
-    if (cpu == 0) all_cpu = false;
-    if (memory == 0) all_memory = false;
-    if (entry.kind == ContainerKind::kInit && !entry.sidecar) {
-      init_cpu = std::max(init_cpu, cpu);
-      init_memory = std::max(init_memory, memory);
-    } else {
-      cpu_limit += cpu;
-      memory_limit += memory;
-    }
-  }
-  cpu_request = pod_request(pod).milli_cpu;
-  Json out = {{"cpu", cpu_json(cpu_request, all_cpu ? std::max(cpu_limit, init_cpu) : 0)}};
-  if (all_memory && std::max(memory_limit, init_memory) > 0)
-    out["memory"] = {{"limit", std::max(memory_limit, init_memory)}};
+  const api::Amounts limits = api::pod_limits(at(pod, "spec"));
+  Json out = {{"cpu", cpu_json(pod_request(pod).milli_cpu, pod_limit(pod, limits, "cpu").milli_value())}};
+  if (const auto memory = pod_limit(pod, limits, "memory").value(); memory > 0) out["memory"] = {{"limit", memory}};
   if (pids_limit > 0) out["pids"] = {{"limit", pids_limit}};
+  return out;
+}
+
+Json pod_effective_resources(const Json& pod) {
+  const api::Amounts limits = api::pod_limits(at(pod, "spec"));
+  Json out = Json::object();
+  Json most = Json::object();
+  for (const auto& [name, amount] : limits) {
+    if ((name != "cpu" && name != "memory") || !pod_limit(pod, limits, name).is_zero()) most[name] = amount.to_string();
+  }
+  if (!most.empty()) out["limits"] = std::move(most);
+  if (Json asked = api::amounts_json(api::pod_requests(at(pod, "spec"))); !asked.empty()) {
+    out["requests"] = std::move(asked);
+  }
   return out;
 }
 
@@ -106,12 +123,13 @@ int oom_score_adj(const Json& pod, const Json& container, std::int64_t node_memo
     if (score < 1000 + kGuaranteed) return 1000 + kGuaranteed;
     return score == kBestEffort ? kBestEffort - 1 : score;
   };
-  int score = adjust(request(at(container, "resources"), "memory").value());
+  const std::int64_t spare = spare_memory(pod);
+  int score = adjust(request(at(container, "resources"), "memory").value() + spare);
   for (const ContainerEntry& entry : containers_of(pod)) {
     // A sidecar is never killed before the app containers that it serves.
     if (entry.sidecar && str(*entry.spec, "name") == str(container, "name")) {
       for (const Json& app : at(pod, "spec", "containers")) {
-        score = std::min(score, adjust(request(at(app, "resources"), "memory").value()));
+        score = std::min(score, adjust(request(at(app, "resources"), "memory").value() + spare));
       }
     }
   }
@@ -119,32 +137,8 @@ int oom_score_adj(const Json& pod, const Json& container, std::int64_t node_memo
 }
 
 PodRequest pod_request(const Json& pod) {
-  const auto total = [&](std::string_view name, bool milli) {
-    const auto of = [&](const Json& resources) {
-      const api::Quantity q = request(resources, name);
-      return milli ? q.milli_value() : q.value();
-    };
-    std::int64_t sum = 0;
-    std::int64_t sidecars = 0;
-    std::int64_t init_peak = 0;
-    for (const ContainerEntry& entry : containers_of(pod)) {
-      const std::int64_t value = of(at(*entry.spec, "resources"));
-      if (entry.kind == ContainerKind::kApp) sum += value;
-      if (entry.kind != ContainerKind::kInit) continue;
-      if (entry.sidecar) {
-        sidecars += value;
-        init_peak = std::max(init_peak, sidecars);
-      } else {
-        init_peak = std::max(init_peak, sidecars + value);
-      }
-    }
-    std::int64_t result = std::max(sum + sidecars, init_peak);
-    const Json& whole = at(pod, "spec", "resources");
-    if (!at(whole, "requests", name).is_null()) result = of(whole);
-    const api::Quantity overhead = api::quantity_or_zero(str(at(pod, "spec", "overhead"), name));
-    return result + (milli ? overhead.milli_value() : overhead.value());
-  };
-  return {total("cpu", true), total("memory", false), total("ephemeral-storage", false)};
+  api::Amounts asked = api::pod_requests(at(pod, "spec"));
+  return {asked["cpu"].milli_value(), asked["memory"].value(), asked["ephemeral-storage"].value()};
 }
 
 }  // namespace brume::node

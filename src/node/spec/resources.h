@@ -12,11 +12,14 @@ namespace brume::node {
 
 /// cpu.shares of a milli-CPU request, at least 2 (cgroup v1 scale; the runtime converts it to cpu.weight).
 [[nodiscard]] std::int64_t cpu_shares(std::int64_t milli_cpu);
-/// OCI linux.resources of one container: cpu shares and quota (period 100 ms), memory limit, and that
-/// the kernel kills all of its processes when it kills one for want of memory.
-[[nodiscard]] Json container_resources(const Json& container);
-/// OCI linux.resources of the pod's cgroup: sums over containers; a limit only when every container has one.
+/// OCI linux.resources of one container: cpu shares and quota (period 100 ms), memory limit, and that the kernel kills
+/// all of its processes when it kills one for want of memory. The pod's limits hold for a container without its own.
+[[nodiscard]] Json container_resources(const Json& pod, const Json& container);
+/// OCI linux.resources of the pod's cgroup: what is said of the pod as a whole, or sums over containers; a limit only
+/// when every container has one.
 [[nodiscard]] Json pod_resources(const Json& pod, std::int64_t pids_limit);
+/// The same as ResourceRequirements, for status.resources.
+[[nodiscard]] Json pod_effective_resources(const Json& pod);
 /// <root>/[burstable|besteffort]/pod<uid>, below the cgroup2 mount.
 [[nodiscard]] std::string pod_cgroup(std::string_view root, const Json& pod);
 /// The kubelet's oom_score_adj: -997 guaranteed, 1000 best effort, between for burstable by memory request.

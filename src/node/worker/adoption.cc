@@ -41,6 +41,7 @@ void read_status(ContainerRun& run, const Json& status, bool terminal_pod) {
   run.attempt = static_cast<int>(num(status, "restartCount"));
   run.image_id = str(status, "imageID");
   run.user = at(status, "user");
+  run.applied = at(status, "resources");
   run.last_terminated = at(status, "lastState", "terminated");
   run.started = flag(status, "started");
   run.ready = flag(status, "ready");
@@ -83,6 +84,7 @@ void PodWorker::restore_from_api() {
   const Json& status = at(pod_, "status");
   const bool terminal = is_terminal_phase(str(status, "phase"));
   for (ContainerRun& run : runs_) read_status(run, status_of(pod_, run.name), terminal);
+  restore_resize();
   for (const Json& ip : at(status, "podIPs")) pod_ips_.emplace_back(str(ip, "ip"));
   if (terminal) {
     finished_ = true;
@@ -90,6 +92,42 @@ void PodWorker::restore_from_api() {
     fail_reason_ = str(status, "reason");
     fail_message_ = str(status, "message");
     wanted_ = written_ = status;
+  }
+}
+
+// What the node had granted is what the status says, whatever the spec asks for by now.
+void PodWorker::restore_resize() {
+  asked_ = granted_ = allocation_of(pod_);
+  for (ContainerRun& run : runs_) {
+    const Json& status = status_of(pod_, run.name);
+    const auto granted = granted_.find(run.name);
+    if (!run.applied.is_object() || granted == granted_.end()) continue;
+    granted->second = run.applied;
+    if (const Json& requests = at(status, "allocatedResources"); requests.is_object()) {
+      granted->second["requests"] = requests;
+    }
+  }
+  if (const auto whole = granted_.find(""); whole != granted_.end()) restore_pod_level(whole->second);
+  asked_differs_ = !same_amounts(asked_, granted_);
+  if (!asked_differs_) granted_ = asked_;
+  put_allocation(pod_, granted_);
+  for (const Json& condition : at(pod_, "status", "conditions")) {
+    const auto type = str(condition, "type");
+    if (type != "PodResizePending" && type != "PodResizeInProgress") continue;
+    (type == "PodResizePending" ? resize_pending_ : resize_progress_) =
+        ResizeNotice{std::string(str(condition, "reason")), std::string(str(condition, "message")),
+                     num(condition, "observedGeneration")};
+  }
+}
+
+// Status shows effective amounts, of which the spec may have said fewer.
+void PodWorker::restore_pod_level(Json& granted) const {
+  for (const char* side : {"limits", "requests"}) {
+    if (!at(granted, side).is_object()) continue;
+    for (const char* name : {"cpu", "memory"}) {
+      const Json& amount = at(pod_, "status", "resources", side, name);
+      if (!amount.is_null() && at(granted, side).contains(name)) granted[side][name] = amount;
+    }
   }
 }
 
@@ -119,7 +157,12 @@ void PodWorker::adopt(const runtime::SandboxInfo& sandbox) {
       it->last_terminated = terminated_json(*it);
     }
     const bool known = it->id == status.id && it->end_reason != "ContainerStatusUnknown" && it->state == State::kExited;
-    if (it->id != status.id) it->started = it->ready = false;
+    if (it->id != status.id) {
+      it->started = it->ready = false;
+      // Its start was not reported any more.
+      auto resources = parse_json(label_of(status.labels, "brume/resources"));
+      it->applied = resources && resources->is_object() ? *std::move(resources) : Json();
+    }
     it->id = status.id;
     it->attempt = attempt;
     if (const auto image = label_of(status.labels, "brume/image-id"); !image.empty()) it->image_id = image;
@@ -140,6 +183,8 @@ void PodWorker::adopt(const runtime::SandboxInfo& sandbox) {
     }
   }
   if (app_seen) initialized_ = true;
+  // Cut off in the middle of a resize, nobody knows what the pod's cgroup has.
+  if (!resize_progress_) pod_cgroup_ = pod_resources(pod_, context_.options.pod_pids_limit);
 }
 
 }  // namespace brume::node

@@ -37,6 +37,7 @@ struct ContainerRun {
   std::string asked_image;  ///< `image` of the spec that the current attempt was started by; empty: not known
   bool redefined = false;   ///< the spec has changed since: the attempt is ended, and the next one needs no policy
   Json user;                ///< ContainerUser of the current attempt; null: not known
+  Json applied;             ///< ResourceRequirements that the current attempt runs with; null: none yet
   WallTime started_at;
   WallTime finished_at;
   int exit_code = 0;

@@ -35,6 +35,8 @@ struct WorkerContext {
   std::function<EnvList(const std::string& ns, bool links)> service_env;
   /// A pod came to use or let go of something: the node may have news for its status.
   std::function<void()> usage_changed;
+  /// A pod asks for resources other than those that it was granted: the node is to decide.
+  std::function<void()> resize_asked;
   std::int64_t memory_bytes = 0;  ///< of the machine
   std::int64_t milli_cpu = 0;
   std::int64_t ephemeral_bytes = 0;

@@ -5,6 +5,8 @@
 
 #include "brume/base/json.h"
 #include "brume/base/strings.h"
+#include "pod/pod.h"
+#include "spec/resources.h"
 #include "worker/lifecycle.h"
 
 namespace brume::node {
@@ -12,6 +14,9 @@ namespace brume::node {
 namespace {
 
 using State = ContainerRun::State;
+
+constexpr const char* kResizePending = "PodResizePending";
+constexpr const char* kResizeInProgress = "PodResizeInProgress";
 
 std::string container_uri(const std::string& id) { return "brume://" + id; }
 
@@ -21,7 +26,17 @@ Json waiting_json(const std::string& reason, const std::string& message) {
   return {{"waiting", std::move(out)}};
 }
 
-Json container_status(const ContainerRun& run, bool has_init) {
+// Of a container that runs what it runs with, of another what it will get.
+void add_resources(Json& out, const ContainerRun& run, const Json& spec) {
+  const Json& granted = at(spec, "resources");
+  const Json& shown = run.state == State::kRunning && run.applied.is_object() ? run.applied : granted;
+  out["resources"] = shown.is_object() ? shown : Json::object();
+  if (const Json& requests = at(granted, "requests"); requests.is_object() && !requests.empty()) {
+    out["allocatedResources"] = requests;
+  }
+}
+
+Json container_status(const ContainerRun& run, const Json& spec, bool has_init) {
   Json out = {{"name", run.name},
               {"image", run.image_name},
               {"imageID", run.image_id},
@@ -29,7 +44,10 @@ Json container_status(const ContainerRun& run, bool has_init) {
               {"ready", run.kind == ContainerKind::kInit && !run.sidecar ? run.succeeded() : run.ready},
               {"started", run.started && run.state == State::kRunning},
               {"lastState", Json::object()}};
-  if (!run.id.empty()) out["containerID"] = container_uri(run.id);
+  if (!run.id.empty()) {
+    out["containerID"] = container_uri(run.id);
+    add_resources(out, run, spec);
+  }
   if (run.user.is_object()) out["user"] = run.user;
   const bool held = run.state == State::kExited && !run.wait_reason.empty();
   if (run.state == State::kRunning) {
@@ -54,6 +72,7 @@ struct Condition {
   bool status = false;
   std::string reason;
   std::string message;
+  std::int64_t generation = 0;  ///< that it is about; 0: the pod's
 };
 
 std::string names_text(const std::vector<std::string>& names) { return "[" + join(names, " ") + "]"; }
@@ -118,9 +137,32 @@ Json condition_json(const Condition& condition, const StatusInputs& in) {
   out["lastTransitionTime"] = same ? std::string(str(old, "lastTransitionTime")) : format_rfc3339(in.now);
   if (!condition.reason.empty()) out["reason"] = condition.reason;
   if (!condition.message.empty()) out["message"] = condition.message;
-  if (const auto generation = num(at(in.pod, "metadata"), "generation"); generation > 0)
+  const auto now = num(at(in.pod, "metadata"), "generation");
+  if (const auto generation = condition.generation > 0 ? condition.generation : now; generation > 0)
     out["observedGeneration"] = generation;
   return out;
+}
+
+void add_resize_conditions(Json& conditions, const StatusInputs& in) {
+  const auto add = [&](const char* type, const std::optional<ResizeNotice>& notice) {
+    if (!notice) return;
+    Json condition = condition_json({type, true, notice->reason, notice->message, notice->generation}, in);
+    // Another reason is a transition, too.
+    if (str(condition_of(at(in.pod, "status"), type), "reason") != notice->reason) {
+      condition["lastTransitionTime"] = format_rfc3339(in.now);
+    }
+    conditions.push_back(std::move(condition));
+  };
+  add(kResizePending, in.resize_pending);
+  add(kResizeInProgress, in.resize_progress);
+}
+
+// What the pod as a whole was granted, and what holds for it: as before, while its containers are on their way.
+void add_pod_resources(Json& status, const StatusInputs& in) {
+  Json granted = pod_effective_resources(in.pod);
+  if (const Json& requests = at(granted, "requests"); requests.is_object()) status["allocatedResources"] = requests;
+  const Json& before = at(in.pod, "status", "resources");
+  status["resources"] = in.resize_progress && before.is_object() ? before : std::move(granted);
 }
 
 Json ip_list(const std::vector<std::string>& ips) {
@@ -172,7 +214,10 @@ Json make_pod_status(const StatusInputs& in) {
   const bool has_init = std::any_of(in.runs.begin(), in.runs.end(),
                                     [](const ContainerRun& run) { return run.kind == ContainerKind::kInit; });
   Json lists[3] = {Json::array(), Json::array(), Json::array()};
-  for (const ContainerRun& run : in.runs) lists[static_cast<int>(run.kind)].push_back(container_status(run, has_init));
+  for (const ContainerRun& run : in.runs) {
+    const Json* spec = run.kind == ContainerKind::kEphemeral ? nullptr : find_container(in.pod, run.name);
+    lists[static_cast<int>(run.kind)].push_back(container_status(run, spec == nullptr ? Json() : *spec, has_init));
+  }
   if (!lists[0].empty()) status["initContainerStatuses"] = std::move(lists[0]);
   status["containerStatuses"] = std::move(lists[1]);
   if (!lists[2].empty()) status["ephemeralContainerStatuses"] = std::move(lists[2]);
@@ -184,8 +229,10 @@ Json make_pod_status(const StatusInputs& in) {
                            {"PodScheduled", true, "", ""}};
   Json conditions = Json::array();
   for (const Condition& condition : all) conditions.push_back(condition_json(condition, in));
+  add_resize_conditions(conditions, in);
   status["conditions"] = std::move(conditions);
   add_addresses(status, in);
+  add_pod_resources(status, in);
   return status;
 }
 
@@ -211,6 +258,11 @@ Json status_patch(const Json& old, const Json& wanted, std::string_view uid) {
       if (before.contains(key) && !condition.contains(key)) item[key] = nullptr;
     }
     conditions.push_back(std::move(item));
+  }
+  for (const char* type : {kResizePending, kResizeInProgress}) {
+    if (!condition_of(old, type).is_null() && condition_of(wanted, type).is_null()) {
+      conditions.push_back({{"type", type}, {"$patch", "delete"}});
+    }
   }
   if (!conditions.empty()) changed["conditions"] = std::move(conditions);
   if (changed.empty()) return {};

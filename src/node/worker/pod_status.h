@@ -1,6 +1,7 @@
 // A pod's status as the API shows it, made from what the worker knows.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,14 +12,24 @@
 
 namespace brume::node {
 
+/// A resize that is not done: what its condition (PodResizePending, PodResizeInProgress) says.
+struct ResizeNotice {
+  std::string reason;
+  std::string message;
+  std::int64_t generation = 0;  ///< of the spec that asks for it
+};
+
 struct StatusInputs {
-  const Json& pod;  ///< as the API has it, status included (conditions of others, transition times)
+  const Json& pod;  ///< as the API has it, status included (conditions of others, transition times), with the resources
+                    ///< that the node has granted
   const std::vector<ContainerRun>& runs;
   bool initialized = false;
   bool sandbox_ready = false;
   bool stopped = false;  ///< all containers have ended and none will start again
   std::string reason;    ///< Evicted, DeadlineExceeded, OutOfcpu ...: the pod failed as a whole
   std::string message;
+  std::optional<ResizeNotice> resize_pending;
+  std::optional<ResizeNotice> resize_progress;
   std::vector<std::string> pod_ips;
   std::vector<std::string> host_ips;
   WallTime start_time;

@@ -62,6 +62,7 @@ void PodWorker::take(api::ObjectPtr pod) {
   for (const char* key : {"labels", "annotations"}) {
     if (at(fresh_pod, "metadata", key) != at(pod_, "metadata", key)) objects_stale_ = true;
   }
+  keep_granted(fresh_pod);
   pod_ = std::move(fresh_pod);
   // New ephemeral containers are the only ones that may come later.
   if (make_runs(pod_).size() > runs_.size()) {
@@ -158,6 +159,7 @@ Task<void> PodWorker::run() {
 void PodWorker::reconcile() {
   next_wake_ = Steady();
   check_active_deadline();
+  check_resize();
   const bool deleted = object_->deleting() || removed_;
   if ((deleted || shut_down_) && !terminating_) {
     terminating_ = true;
@@ -213,6 +215,7 @@ void PodWorker::reconcile_running() {
   }
   begin_setup();
   stop_redefined();
+  actuate_resize();
   for (const std::size_t index : decision.start) try_start(index);
   if (objects_stale_ && volumes_ == Stage::kReady && !refreshing_) {
     objects_stale_ = false;

@@ -13,11 +13,14 @@
 #include "brume/base/json.h"
 #include "brume/base/task.h"
 #include "brume/runtime/runtime.h"
+#include "spec/allocation.h"
+#include "spec/resources.h"
 #include "volumes/payload.h"
 #include "worker/alarm.h"
 #include "worker/container_run.h"
 #include "worker/context.h"
 #include "worker/lifecycle.h"
+#include "worker/pod_status.h"
 #include "worker/write_retry.h"
 
 namespace brume::node {
@@ -25,6 +28,15 @@ namespace brume::node {
 /// The probes of one running attempt; `stopped` ends their loops at the next tick.
 struct ProbeRun {
   bool stopped = false;
+};
+
+/// What a pod asks for instead of what it has, and what decides who is served first.
+struct ResizeWish {
+  PodRequest request;  ///< of the whole pod, as asked
+  bool grows = false;  ///< more cpu or memory than it has
+  std::int64_t priority = 0;
+  bool guaranteed = false;
+  std::string since;  ///< RFC 3339, when it was put off first; empty: it is new
 };
 
 /// Owner: the node loop. Keep it alive until stop() has returned.
@@ -62,6 +74,11 @@ class PodWorker {
   /// Counts against the node's resources: not finished and not rejected.
   [[nodiscard]] bool occupies() const { return fail_reason_.empty() && !torn_down_; }
   [[nodiscard]] bool torn_down() const { return torn_down_; }
+  /// Asks for other resources than it has; decide_resize() is to follow.
+  [[nodiscard]] bool resize_asked() const { return asked_differs_ && !terminating_ && !finished_; }
+  [[nodiscard]] ResizeWish resize_wish() const;
+  /// The node's decision on what resize_wish() asks for: granted, or put off with this message.
+  void decide_resize(std::optional<std::string> lacking);
   [[nodiscard]] bool uses_image(std::string_view id) const;
   [[nodiscard]] std::string log_path(const ContainerRun& run, int attempt) const;
 
@@ -119,6 +136,15 @@ class PodWorker {
   Task<void> delete_pod();
   [[nodiscard]] std::chrono::seconds grace_period() const;
 
+  // resize.cc
+  void keep_granted(Json& fresh_pod);
+  void check_resize();
+  void actuate_resize();
+  [[nodiscard]] bool must_update(const ContainerRun& run) const;
+  Task<void> resize(Json pod_cgroup);
+  Task<Status> apply_resize(Json pod_cgroup);
+  Task<Status> refuse_too_little_memory(Json pod_cgroup);
+
   // probing.cc
   void begin_probes(std::size_t index);
   void begin_lasting_probes(std::size_t index);
@@ -132,6 +158,8 @@ class PodWorker {
 
   // adoption.cc
   void restore_from_api();
+  void restore_resize();
+  void restore_pod_level(Json& granted) const;
 
   WorkerContext& context_;
   TaskGroup group_;
@@ -159,6 +187,14 @@ class PodWorker {
   bool sandbox_made_ = false;  ///< the runtime has one of this pod, whole or not
   bool sandbox_lost_ = false;  ///< that one has ended by itself
   Steady next_wake_;
+
+  Allocation asked_;    ///< by the spec in the API
+  Allocation granted_;  ///< by the node: what pod_ has
+  bool asked_differs_ = false;
+  Json pod_cgroup_;  ///< OCI linux.resources that the pod's cgroup has; null: not known
+  std::optional<ResizeNotice> resize_pending_, resize_progress_;
+  bool resizing_ = false;
+  std::optional<Steady> resize_retry_;
 
   bool terminating_ = false;  ///< deleted, failed as a whole, or shut down: containers are being ended
   bool finished_ = false;     ///< the work is done: nothing starts any more

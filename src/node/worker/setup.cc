@@ -133,7 +133,7 @@ Task<Status> PodWorker::make_sandbox() {
   sandbox.host_ipc = flag(spec, "hostIPC");
   sandbox.share_pid = flag(spec, "shareProcessNamespace");
   sandbox.cgroup_parent = pod_cgroup(context_.options.cgroup_root, pod_);
-  sandbox.cgroup_resources = pod_resources(pod_, context_.options.pod_pids_limit);
+  sandbox.cgroup_resources = pod_cgroup_ = pod_resources(pod_, context_.options.pod_pids_limit);
   for (const Json& sysctl : at(spec, "securityContext", "sysctls")) {
     sandbox.sysctls.emplace_back(str(sysctl, "name"), str(sysctl, "value"));
   }

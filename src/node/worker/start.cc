@@ -233,7 +233,8 @@ Task<Result<runtime::ContainerStatus>> PodWorker::launch(std::size_t index, int 
                   {"io.kubernetes.container.name", runs_[index].name},
                   {"brume/attempt", std::to_string(attempt)},
                   {"brume/image", std::string(str(container, "image"))},
-                  {"brume/image-id", image->id}};
+                  {"brume/image-id", image->id},
+                  {"brume/resources", dump_json(at(container, "resources"))}};
   co_return co_await context_.runtime.start_container(std::move(start));
 }
 
@@ -244,6 +245,7 @@ Task<void> PodWorker::start_container(std::size_t index) {
   if (attempt >= 2) group_.spawn("container collection", drop_old_attempts(name, attempt - 1));
   bool config_error = false;
   const std::string asked = runs_[index].image_for;
+  Json resources = at(spec_of(runs_[index]), "resources");
   auto status = co_await launch(index, attempt, id, config_error);
   ContainerRun& run = runs_[index];
   run.action = Action::kNone;
@@ -265,6 +267,7 @@ Task<void> PodWorker::start_container(std::size_t index) {
     if (!run.redefined) note_restart(run, context_.clock.now());
   }
   run.asked_image = asked;
+  run.applied = resources.is_object() ? std::move(resources) : Json::object();
   run.redefined = false;
   run.state = State::kRunning;
   run.id = id;

@@ -147,7 +147,15 @@ class FakeRuntime : public runtime::Runtime {
     reopened.push_back(container_id);
     co_return Status();
   }
-  Task<Status> update_resources(std::string, std::string, Json) override { co_return Status(); }
+  Task<Status> update_resources(std::string, std::string container_id, Json resources) override {
+    co_await yield_now();
+    updates.emplace_back(name_of(container_id), std::move(resources));
+    co_return update_error ? Status(fail(*update_error)) : Status();
+  }
+  Task<Result<std::optional<std::uint64_t>>> memory_usage(std::string, std::string container_id) override {
+    const auto it = memory.find(name_of(container_id));
+    co_return it == memory.end() ? std::nullopt : std::optional(it->second);
+  }
   const std::vector<runtime::Limitation>& limitations() const override { return limits; }
   Task<void> stop() override { co_return; }
 
@@ -187,8 +195,11 @@ class FakeRuntime : public runtime::Runtime {
   std::map<std::string, runtime::ContainerSpec> specs;  ///< last by container name
   std::map<std::string, Error> start_errors;
   std::optional<Error> sandbox_error;
-  std::function<void()> on_adopted;  ///< what happens right after
-  std::set<std::string> dead;        ///< sandboxes without a shim
+  std::function<void()> on_adopted;                   ///< what happens right after
+  std::set<std::string> dead;                         ///< sandboxes without a shim
+  std::vector<std::pair<std::string, Json>> updates;  ///< of resources; "" is the pod's cgroup
+  std::optional<Error> update_error;
+  std::map<std::string, std::uint64_t> memory;  ///< what containers use, by name
   std::vector<std::string> started, removed, reopened;
   std::vector<std::pair<std::string, int>> signals;
   std::set<std::string> obeys_signals;
@@ -199,6 +210,14 @@ class FakeRuntime : public runtime::Runtime {
   std::map<std::string, std::vector<Status_>> containers_;
 
  private:
+  std::string name_of(const std::string& id) const {
+    for (const auto& [sandbox, list] : containers_) {
+      for (const auto& status : list) {
+        if (status.id == id) return status.name;
+      }
+    }
+    return {};
+  }
   void post(std::string, std::string name, int code) {
     boost::asio::post(executor_, [this, name, code] { finish(name, code, code > 128 ? code - 128 : 0); });
   }

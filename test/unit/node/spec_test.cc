@@ -179,7 +179,7 @@ TEST_CASE("QoS, cgroups, shares and oom_score_adj") {
   CHECK(oom_score_adj(best, best["spec"]["containers"][0], memory) == 1000);
   CHECK(oom_score_adj(guaranteed, guaranteed["spec"]["containers"][0], memory) == -997);
   CHECK(oom_score_adj(burst, burst["spec"]["containers"][0], memory) == 750);
-  const Json limits = container_resources(guaranteed["spec"]["containers"][0]);
+  const Json limits = container_resources(guaranteed, guaranteed["spec"]["containers"][0]);
   CHECK(str(at(limits, "unified"), "memory.oom.group") == "1");
   CHECK(limits["cpu"]["quota"] == 50000);
   CHECK(limits["cpu"]["shares"] == 512);

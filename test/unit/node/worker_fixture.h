@@ -48,6 +48,7 @@ struct WorkerFixture {
                             .handlers = handlers,
                             .service_env = [](const std::string&, bool) { return node::EnvList(); },
                             .usage_changed = nullptr,
+                            .resize_asked = [this] { worker->decide_resize(lacking); },
                             .memory_bytes = 8LL << 30,
                             .milli_cpu = 4000,
                             .ephemeral_bytes = 100LL << 30,
@@ -150,6 +151,7 @@ struct WorkerFixture {
   std::unique_ptr<node::WorkerContext> context;
   std::unique_ptr<node::PodWorker> worker;
   bool gone = false;
+  std::optional<std::string> lacking;  ///< what the node says of a resize: nothing, when there is room for it
 };
 
 /// Runs `body` with a fixture on a loop.
