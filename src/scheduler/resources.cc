@@ -98,9 +98,9 @@ Resources decode_resources(const Json& list) {
 
 namespace {
 
-const Json& status_of(const Json& statuses, std::string_view name) {
+const Json& status_of(const Json& pod_status, std::string_view list, std::string_view name) {
   static const Json kNone;
-  for (const Json& status : statuses) {
+  for (const Json& status : at(pod_status, list)) {
     if (str(status, "name") == name) return status;
   }
   return kNone;
@@ -141,7 +141,7 @@ Resources total_requests(const Json& spec, const Json& status, bool with_default
   const auto& containers = at(spec, "containers");
   if (containers.is_array()) {
     for (const auto& container : containers) {
-      const Json& own = status_of(at(status, "containerStatuses"), str(container, "name"));
+      const Json& own = status_of(status, "containerStatuses", str(container, "name"));
       running.add(container_requests(container, own, with_defaults));
     }
   }
@@ -151,7 +151,8 @@ Resources total_requests(const Json& spec, const Json& status, bool with_default
   if (init.is_array()) {
     for (const auto& container : init) {
       const bool sidecar = str(container, "restartPolicy") == "Always";
-      const Json& own = status_of(sidecar ? at(status, "initContainerStatuses") : Json(), str(container, "name"));
+      // What the status tells of others is over soon.
+      const Json& own = status_of(status, sidecar ? "initContainerStatuses" : "", str(container, "name"));
       Resources step = container_requests(container, own, with_defaults);
       if (sidecar) {
         sidecars.add(step);

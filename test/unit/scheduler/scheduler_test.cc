@@ -155,6 +155,15 @@ TEST_CASE("a pod that is being resized counts with the most of what it asks for,
     b.pod("second", "900m");
     co_await settle();
     CHECK(b.node_of("second").empty());
+    // Neither a sidecar nor another init container changes that.
+    pod = b.api.json("pods", "default", "first");
+    pod["spec"]["initContainers"] =
+        Json::array({{{"name", "setup"}}, {{"name", "proxy"}, {"restartPolicy", "Always"}}});
+    pod["status"]["initContainerStatuses"] = Json::array(
+        {{{"name", "setup"}, {"resources", Json::object()}}, {{"name", "proxy"}, {"resources", Json::object()}}});
+    b.api.seed("pods", std::move(pod));
+    co_await settle();
+    CHECK(b.node_of("second").empty());
     shows("100m");  // the node has made it smaller
     co_await settle();
     b.clock.advance(2s);
