@@ -254,7 +254,7 @@ def pod(name, *command, labels=None, **spec):
     container = {'name': 'main', 'image': IMAGE, 'command': ['sh', '-c', command[0]] if len(command) == 1 else list(command)}
     for key in ('env', 'envFrom', 'args', 'ports', 'resources', 'volumeMounts', 'workingDir', 'securityContext', 'lifecycle', 'image',
                 'readinessProbe', 'livenessProbe', 'startupProbe', 'imagePullPolicy', 'terminationMessagePath', 'stdin', 'tty',
-                'terminationMessagePolicy', 'stdinOnce'):
+                'terminationMessagePolicy', 'stdinOnce', 'resizePolicy'):
         if key in spec:
             container[key] = spec.pop(key)
     return {'apiVersion': 'v1', 'kind': 'Pod', 'metadata': {'name': name, 'labels': labels or {'app': name}},

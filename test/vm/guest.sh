@@ -88,6 +88,17 @@ same guaranteed.pod.pids.max 200 "$(file "$pod" pids.max)"
 same guaranteed.pids.max max "$(file "$main" pids.max)"
 same guaranteed.pids.current 1 "$(file "$main" pids.current)"
 
+# Other amounts for a container that goes on running: as much as it asks for, in its cgroup and the pod's.
+kubectl get pod guaranteed -o json | sed 's/"64Mi"/"96Mi"/; s/"500m"/"250m"/' |
+  kubectl replace --raw /api/v1/namespaces/default/pods/guaranteed/resize -f - >/dev/null
+becomes resized.status '96Mi 250m' 20 field pod/guaranteed \
+  '{.status.containerStatuses[0].resources.limits.memory} {.status.containerStatuses[0].resources.limits.cpu}'
+same resized.memory.max 100663296 "$(file "$main" memory.max)"
+same resized.cpu.max '25000 100000' "$(file "$main" cpu.max)"
+same resized.cpu.weight 10 "$(file "$main" cpu.weight)"
+becomes resized.pod.memory.max 100663296 5 file "$(pod_cgroup guaranteed)" memory.max
+becomes resized.pod.cpu.max '25000 100000' 5 file "$(pod_cgroup guaranteed)" cpu.max
+
 # A pod without limits: its class shows in its place and its weight.
 unlimited() { # NAME QOS-CLASS CPU-WEIGHT
   pod=$(pod_cgroup "$1") main=$(container_cgroup "$(pod_cgroup "$1")")

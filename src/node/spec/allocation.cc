@@ -86,6 +86,15 @@ bool same_amounts(const Allocation& a, const Allocation& b) {
   return covers(a, b) && covers(b, a);
 }
 
+Json effective_resources(const Json& pod, const Json& resources) {
+  Json out = resources.is_object() ? resources : Json::object();
+  for (const char* name : {"cpu", "memory"}) {
+    const Json& whole = at(pod, "spec", "resources", "limits", name);
+    if (!whole.is_null() && api::amount_of(at(out, "limits"), name).is_zero()) out["limits"][name] = whole;
+  }
+  return out;
+}
+
 bool resize_restarts(const Json& container, const Json& from, const Json& to) {
   return std::ranges::any_of(kAmounts, [&](const Amount& amount) {
     if (!differs(from, to, amount)) return false;

@@ -22,6 +22,8 @@ void put_allocation(Json& pod, const Allocation& allocation);
 /// change.
 [[nodiscard]] bool same_amounts(const Json& a, const Json& b);
 [[nodiscard]] bool same_amounts(const Allocation& a, const Allocation& b);
+/// A container's ResourceRequirements with the pod's limits where it has none.
+[[nodiscard]] Json effective_resources(const Json& pod, const Json& resources);
 /// Whether a container with these resources has to start anew to have the others, by its resizePolicy.
 [[nodiscard]] bool resize_restarts(const Json& container, const Json& from, const Json& to);
 

@@ -162,6 +162,7 @@ void PodWorker::adopt(const runtime::SandboxInfo& sandbox) {
       // Its start was not reported any more.
       auto resources = parse_json(label_of(status.labels, "brume/resources"));
       it->applied = resources && resources->is_object() ? *std::move(resources) : Json();
+      it->effective = Json();
     }
     it->id = status.id;
     it->attempt = attempt;

@@ -38,6 +38,7 @@ struct ContainerRun {
   bool redefined = false;   ///< the spec has changed since: the attempt is ended, and the next one needs no policy
   Json user;                ///< ContainerUser of the current attempt; null: not known
   Json applied;             ///< ResourceRequirements that the current attempt runs with; null: none yet
+  Json effective;           ///< the same with the pod's limits where it has none; null: not known
   WallTime started_at;
   WallTime finished_at;
   int exit_code = 0;

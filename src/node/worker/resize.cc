@@ -84,7 +84,7 @@ void PodWorker::decide_resize(std::optional<std::string> lacking) {
 
 bool PodWorker::must_update(const ContainerRun& run) const {
   return run.kind != ContainerKind::kEphemeral && run.state == State::kRunning &&
-         !same_amounts(run.applied, at(spec_of(run), "resources"));
+         !same_amounts(run.effective, effective_resources(pod_, at(spec_of(run), "resources")));
 }
 
 // One step towards what was granted. While a container still has what it had, the pod's cgroup has room for both.
@@ -93,11 +93,14 @@ void PodWorker::actuate_resize() {
   bool outstanding = false;
   bool updates = false;
   for (ContainerRun& run : runs_) {
-    if (run.state == State::kRunning && run.applied.is_null()) run.applied = at(spec_of(run), "resources");
+    if (run.state == State::kRunning && run.effective.is_null()) {  // of an earlier process
+      if (run.applied.is_null()) run.applied = at(spec_of(run), "resources");
+      run.effective = effective_resources(pod_, run.applied);
+    }
     if (!must_update(run)) continue;
     outstanding = true;
     if (run.stop != ContainerRun::Stop::kNone) continue;  // what it has will not matter for long
-    if (resize_restarts(spec_of(run), run.applied, at(spec_of(run), "resources"))) {
+    if (resize_restarts(spec_of(run), run.effective, effective_resources(pod_, at(spec_of(run), "resources")))) {
       run.redefined = true;
       begin_stop(run, grace_period(), "Container " + run.name + " resize requires restart");
     } else {
@@ -144,11 +147,13 @@ Task<Status> PodWorker::apply_resize(Json pod_cgroup) {
     if (!must_update(runs_[i]) || runs_[i].stop != ContainerRun::Stop::kNone) continue;
     const std::string id = runs_[i].id;
     Json resources = at(spec_of(runs_[i]), "resources");
+    Json effective = effective_resources(pod_, resources);
     Json oci = container_resources(pod_, spec_of(runs_[i]));
     auto updated = co_await context_.runtime.update_resources(uid_, id, std::move(oci));
     if (runs_[i].id != id || runs_[i].state != State::kRunning) continue;  // ended meanwhile
     if (!updated) co_return updated;
     runs_[i].applied = std::move(resources);
+    runs_[i].effective = std::move(effective);
   }
   co_return Status();
 }
@@ -164,7 +169,7 @@ Task<Status> PodWorker::refuse_too_little_memory(Json pod_cgroup) {
   for (const ContainerRun& run : runs_) {
     if (!must_update(run) || run.stop != ContainerRun::Stop::kNone) continue;
     Json before = spec_of(run);
-    before["resources"] = run.applied;
+    before["resources"] = run.effective;
     const Json now = container_resources(pod_, spec_of(run));
     if (lowers_limit(container_resources(pod_, before), now)) {
       checks.push_back({run.id, "container \"" + run.name + "\"", limit_of(now)});

@@ -246,6 +246,7 @@ Task<void> PodWorker::start_container(std::size_t index) {
   bool config_error = false;
   const std::string asked = runs_[index].image_for;
   Json resources = at(spec_of(runs_[index]), "resources");
+  Json effective = effective_resources(pod_, resources);
   auto status = co_await launch(index, attempt, id, config_error);
   ContainerRun& run = runs_[index];
   run.action = Action::kNone;
@@ -268,6 +269,7 @@ Task<void> PodWorker::start_container(std::size_t index) {
   }
   run.asked_image = asked;
   run.applied = resources.is_object() ? std::move(resources) : Json::object();
+  run.effective = std::move(effective);
   run.redefined = false;
   run.state = State::kRunning;
   run.id = id;

@@ -183,6 +183,36 @@ TEST_CASE("a memory limit below what is in use is not set, and is told") {
   });
 }
 
+TEST_CASE("a container that has the pod's limits is resized with them") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    Json pod = WorkerFixture::pod_json();
+    pod["spec"]["resources"] = resources("1", "128Mi");
+    pod["spec"]["containers"].push_back(WorkerFixture::container_json("other"));
+    pod["spec"]["containers"][1]["resizePolicy"] =
+        Json::array({{{"resourceName", "memory"}, {"restartPolicy", "RestartContainer"}}});
+    f.start(pod);
+    bool ok = co_await f.until([&] { return f.condition("Ready"); });
+    REQUIRE(ok);
+    CHECK(at(f.status(), "resources") == resources("1", "128Mi"));
+    Json now = f.client.json("pods", "default", "web");
+    now["spec"]["resources"] = resources("1", "256Mi");
+    now["metadata"]["generation"] = 2;
+    f.client.seed("pods", now);
+    f.sync();
+    ok = co_await f.until([&] { return f.has_event("ResizeCompleted") && f.condition("Ready"); });
+    REQUIRE(ok);
+    REQUIRE(f.runtime.updates.size() == 2);
+    CHECK(memory_limit(f.runtime.updates[0].second) == 256 * kMi);
+    CHECK(f.runtime.updates[1].first == "app");
+    CHECK(memory_limit(f.runtime.updates[1].second) == 256 * kMi);
+    CHECK(f.runtime.starts("app") == 1);
+    CHECK(f.runtime.starts("other") == 2);
+    ok = co_await f.until([&] { return at(f.status(), "resources") == resources("1", "256Mi"); });
+    CHECK(ok);
+    CHECK(at(f.container(), "resources") == Json::object());
+  });
+}
+
 TEST_CASE("the wider of two cgroup settings, and what decides that a resize restarts") {
   const Json small = {{"cpu", {{"shares", 102}, {"quota", 10000}, {"period", 100000}}}, {"memory", {{"limit", 64}}}};
   const Json open = {{"cpu", {{"shares", 512}}}};
