@@ -476,6 +476,7 @@ Task<Status> Assembly::Parts::start_node() {
   node_options.stop_pods = options.stop_pods;
   node_options.allowed_unsafe_sysctls = options.allowed_unsafe_sysctls;
   node_options.pod_pids_limit = options.pod_max_pids;
+  node_options.eviction_hard = options.eviction_hard;
   const auto serving = pki->leaf(Leaf::kNodeServing);
   node_options.certificate_pem = serving.certificate_pem;
   node_options.private_key_pem = serving.private_key_pem;

@@ -127,6 +127,13 @@ Status set_pids(const std::string& value, ServerOptions& options) {
   return {};
 }
 
+Status set_thresholds(const std::string& value, ServerOptions& options) {
+  auto parsed = node::parse_eviction_thresholds(value);
+  if (!parsed) return fail(wrap(std::move(parsed).error(), "--eviction-hard"));
+  options.eviction_hard = *std::move(parsed);
+  return {};
+}
+
 Status set_path(std::string_view flag, const std::string& value, std::string& out) {
   if (!value.starts_with('/')) return bad(flag, value, "an absolute path");
   out = value;
@@ -218,6 +225,9 @@ const std::vector<Flag>& flags() {
        [](S& o, const V& v) { return set_sysctls(v, o); }},
       {"pod-max-pids", 0, Kind::kValue, "N", "processes and threads that one pod may have (0: no limit)",
        [](S& o, const V& v) { return set_pids(v, o); }},
+      {"eviction-hard", 0, Kind::kValue, "SIGNAL<AMOUNT,...",
+       "when pods are evicted; empty for never (memory.available<100Mi,nodefs.available<5%,nodefs.inodesFree<5%)",
+       [](S& o, const V& v) { return set_thresholds(v, o); }},
       {"stop-pods", 0, Kind::kSwitch, "",
        "end all pods when the server stops; else they go on and the next start adopts them",
        [](S& o, const V& v) { return set_switch("stop-pods", v, o.stop_pods); }},

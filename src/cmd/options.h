@@ -6,6 +6,7 @@
 
 #include "brume/base/log.h"
 #include "brume/base/result.h"
+#include "brume/node/eviction_thresholds.h"
 
 namespace brume::cmd {
 
@@ -31,8 +32,9 @@ struct ServerOptions {
   log::Level log_level = log::Level::kInfo;
   log::Format log_format = log::Format::kText;
   std::vector<std::string> allowed_unsafe_sysctls;  ///< that pods may set beside the safe ones
-  std::int64_t pod_max_pids = 0;                    ///< processes and threads of one pod; 0: no limit
-  bool stop_pods = false;                           ///< end pods when the server stops
+  std::vector<node::EvictionThreshold> eviction_hard = node::default_eviction_thresholds();
+  std::int64_t pod_max_pids = 0;     ///< processes and threads of one pod; 0: no limit
+  bool stop_pods = false;            ///< end pods when the server stops
   bool disable_agent = false;        ///< no node on this machine: the API, controllers and scheduler alone
   std::string private_registry;      ///< where images come from; empty: /etc/brume/registries.yaml, if it is there
   std::string datastore = "sqlite";  ///< or memory

@@ -14,7 +14,7 @@ import termios
 import time
 import unittest
 
-from harness import IMAGE, IMAGE_NEXT, NodeTest, config_map, deployment, is_ready, pod, service, wait_for
+from harness import IMAGE, IMAGE_NEXT, NodeTest, config_map, deployment, is_ready, needs_kubectl, pod, service, wait_for
 
 
 def container_status(found, index=0):
@@ -479,6 +479,52 @@ class Life(NodeTest):
         self.assertEqual('1.1\n', self.k('logs', 'web'))
         forbidden = self.kubectl('patch', 'pod', 'web', '-p', '{"spec":{"restartPolicy":"Never"}}')
         self.assertIn('pod updates may not change fields other than', forbidden.stderr)
+
+    def test_a_pod_over_its_disk_limit_is_evicted(self):
+        mounts = {'volumeMounts': [{'name': 'cache', 'mountPath': '/cache'}]}
+        volumes = [{'name': 'cache', 'emptyDir': {'sizeLimit': '1Mi'}}]
+        self.apply(pod('small', 'head -c 500000 /dev/zero > /cache/f; sleep 1000', volumes=volumes, **mounts),
+                   pod('large', 'head -c 3000000 /dev/zero > /cache/f; sleep 1000', volumes=volumes, **mounts),
+                   pod('layer', 'head -c 5000000 /dev/zero > /f; sleep 1000', resources={'limits': {'ephemeral-storage': '2Mi'}}))
+        found = self.wait_pod('large', lambda p: p['status']['phase'] == 'Failed', 30)
+        self.assertEqual('Evicted', found['status']['reason'])
+        self.assertEqual('Usage of EmptyDir volume "cache" exceeds the limit "1Mi". ', found['status']['message'])
+        found = self.wait_pod('layer', lambda p: p['status']['phase'] == 'Failed', 30)
+        self.assertIn('exceeds the total limit of containers 2Mi', found['status']['message'])
+        self.assertEqual('Running', self.peek('pods', 'small')['status']['phase'])
+        self.wait_event('large', 'Usage of EmptyDir volume')
+
+    @needs_kubectl(32)
+    def test_resize_in_place(self):
+        def amounts(cpu, memory):
+            return {'requests': {'cpu': cpu, 'memory': memory}, 'limits': {'cpu': cpu, 'memory': memory}}
+
+        def resize(cpu, memory):
+            patch = {'spec': {'containers': [{'name': 'main', 'resources': amounts(cpu, memory)}]}}
+            return self.kubectl('patch', 'pod', 'sized', '--subresource', 'resize', '-p', json.dumps(patch))
+
+        def settled(cpu, memory, restarts):
+            def check(found):
+                status = container_status(found)
+                return (status.get('resources') == amounts(cpu, memory) and status['restartCount'] == restarts and is_ready(found)
+                        and not any(c['type'].startswith('PodResize') for c in found['status']['conditions']))
+            return self.wait_pod('sized', check)
+        policy = [{'resourceName': 'cpu', 'restartPolicy': 'NotRequired'}, {'resourceName': 'memory', 'restartPolicy': 'RestartContainer'}]
+        self.apply(pod('sized', 'sleep 1000', resources=amounts('50m', '32Mi'), resizePolicy=policy))
+        started = settled('50m', '32Mi', 0)
+        self.assertEqual(0, resize('100m', '32Mi').returncode)
+        found = settled('100m', '32Mi', 0)
+        self.assertEqual(container_status(started)['containerID'], container_status(found)['containerID'])
+        self.assertEqual('100m', container_status(found)['allocatedResources']['cpu'])
+        self.assertEqual(found['metadata']['generation'], found['status']['observedGeneration'])
+        self.assertEqual(0, resize('100m', '48Mi').returncode)
+        settled('100m', '48Mi', 1)
+        self.wait_event('sized', 'Pod resize completed: {"containers":[{"name":"main",')
+        self.assertIn("node didn't have enough allocatable resources: cpu, requested: 5000000", resize('5000', '48Mi').stderr)
+        refused = self.kubectl('patch', 'pod', 'sized', '--subresource', 'resize', '--type=json', '-p',
+                               '[{"op":"remove","path":"/spec/containers/0/resources"}]')
+        self.assertIn('Pod QOS Class may not change as a result of resizing', refused.stderr)
+        self.assertIn('resource limits cannot be removed', refused.stderr)
 
 
 class Streams(NodeTest):

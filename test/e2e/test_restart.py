@@ -467,6 +467,32 @@ class RestartTest(unittest.TestCase):
                 node.stop(signal.SIGKILL)
             subprocess.run(['umount', data], check=True)
 
+    def test_a_node_short_of_disk_evicts_the_pod_that_took_it(self):
+        node = self.node('brume-rd', '--eviction-hard', 'nodefs.available<25%')
+        data = node.dir / 'data'
+        data.mkdir()
+        subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256m', 'brume-rd', data], check=True)
+        try:
+            self.start(node)
+            node.import_image(IMAGE)
+            self.deploy(node, pod('quiet', 'sleep 1000'),
+                        pod('hungry', 'head -c 200000000 /dev/zero > /cache/f; sleep 1000', volumes=[{'name': 'cache', 'emptyDir': {}}],
+                            container={'volumeMounts': [{'name': 'cache', 'mountPath': '/cache'}]}))
+            found = harness.wait_for(lambda: (p := node.get('pod', 'hungry'))['status']['phase'] == 'Failed' and p, 40, message='it is evicted')
+            self.assertEqual('Evicted', found['status']['reason'])
+            self.assertRegex(found['status']['message'],
+                             r'^The node was low on resource: ephemeral-storage\. Threshold quantity: \S+, available: \S+\. ')
+            self.assertIn('TerminationByKubelet', [c.get('reason') for c in found['status']['conditions'] if c['type'] == 'DisruptionTarget'])
+            self.assertEqual('Running', node.get('pod', 'quiet')['status']['phase'])
+            conditions = {c['type']: c['status'] for c in node.get('nodes')['items'][0]['status']['conditions']}
+            self.assertEqual('True', conditions['DiskPressure'])
+            taints = [t['key'] for t in node.get('nodes')['items'][0]['spec'].get('taints', [])]
+            self.assertIn('node.kubernetes.io/disk-pressure', taints)
+        finally:
+            node.stop()
+            node.cleanup()
+            subprocess.run(['umount', data], check=True)
+
     def test_start_on_a_read_only_disk_shows_what_is_there(self):
         node = self.node('brume-rr', '--disable-agent')
         data = node.dir / 'data'

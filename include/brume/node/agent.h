@@ -12,6 +12,7 @@
 #include "brume/base/result.h"
 #include "brume/base/task_fwd.h"
 #include "brume/client/client.h"
+#include "brume/node/eviction_thresholds.h"
 #include "brume/node/pod_network.h"
 #include "brume/runtime/images.h"
 #include "brume/runtime/runtime.h"
@@ -32,8 +33,9 @@ struct NodeOptions {
   std::string cgroup_root = "brume/kubepods";  ///< below the cgroup2 mount
 
   std::int64_t max_pods = 110;
-  std::int64_t pod_pids_limit = 0;                          ///< pids.max of each pod; 0: none
-  std::vector<std::string> allowed_unsafe_sysctls;          ///< names, or prefixes with "*"
+  std::int64_t pod_pids_limit = 0;                  ///< pids.max of each pod; 0: none
+  std::vector<std::string> allowed_unsafe_sysctls;  ///< names, or prefixes with "*"
+  std::vector<EvictionThreshold> eviction_hard = default_eviction_thresholds();
   bool control_plane = true;                                ///< node-role.kubernetes.io/control-plane=true
   std::vector<std::pair<std::string, std::string>> labels;  ///< more labels of the Node
   std::string kubelet_version = "v1.36.0+brume";

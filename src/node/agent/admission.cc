@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <array>
 
+#include "agent/eviction.h"
 #include "brume/base/json.h"
+#include "brume/base/strings.h"
+#include "brume/client/taints.h"
 #include "pod/pod.h"
 
 namespace brume::node {
@@ -54,11 +57,27 @@ std::optional<Refusal> needs_app_armor(const Json& pod) {
   return Refusal{"AppArmor", "Cannot enforce AppArmor: AppArmor profiles are not supported on this node"};
 }
 
+// A node that evicts takes no further pods: but critical ones, and for want of memory only those that ask for none.
+std::optional<Refusal> under_pressure(const Json& pod, const AdmissionInputs& in) {
+  std::vector<std::string> conditions;
+  if (in.memory_pressure) conditions.emplace_back("MemoryPressure");
+  if (in.disk_pressure) conditions.emplace_back("DiskPressure");
+  if (in.pid_pressure) conditions.emplace_back("PIDPressure");
+  if (conditions.empty() || is_critical(pod)) return std::nullopt;
+  if (in.memory_pressure && conditions.size() == 1) {
+    const client::Taint taint{.key = "node.kubernetes.io/memory-pressure", .effect = std::string(client::kNoSchedule)};
+    const auto tolerations = client::decode_tolerations(at(pod, "spec", "tolerations"));
+    if (qos_class(pod) != "BestEffort" || client::tolerated(taint, tolerations)) return std::nullopt;
+  }
+  return Refusal{"Evicted", "The node had condition: [" + join(conditions, " ") + "]. "};
+}
+
 }  // namespace
 
 std::optional<Refusal> admit_pod(const Json& pod, const AdmissionInputs& in) {
   if (auto refusal = forbidden_sysctl(pod, in.allowed_unsafe_sysctls)) return refusal;
   if (auto refusal = needs_app_armor(pod)) return refusal;
+  if (auto refusal = under_pressure(pod, in)) return refusal;
   return check_room(pod_request(pod), in);
 }
 

@@ -17,9 +17,10 @@ struct AdmissionInputs {
   std::int64_t pods = 0;  ///< that occupy the node now
   PodRequest used;
   std::span<const std::string> allowed_unsafe_sysctls;
+  bool memory_pressure = false, disk_pressure = false, pid_pressure = false;
 };
 struct Refusal {
-  std::string reason;  ///< OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage, SysctlForbidden, AppArmor
+  std::string reason;  ///< OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage, SysctlForbidden, AppArmor, Evicted
   std::string message;
 };
 /// nullopt: it may run.

@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <set>
 
 #include "agent/admission.h"
+#include "agent/evictor.h"
 #include "agent/image_gc.h"
 #include "agent/log_keeper.h"
 #include "agent/node_reporter.h"
@@ -52,6 +54,7 @@ class Agent final : public NodeAgent, private PodDirectory {
         puller_(parts.images, events_, parts.clock),
         handlers_(make_handler_runner(parts.runtime, parts.clock, executor)),
         reporter_(options_, parts, events_, executor),
+        evictor_(evictor_parts(), executor),
         pods_(parts.client, api::res("pods"), executor, parts.clock, pod_selection()),
         services_(parts.client, api::res("services"), executor, parts.clock),
         server_(options_, parts.runtime, parts.clock, *this, executor),
@@ -115,7 +118,8 @@ class Agent final : public NodeAgent, private PodDirectory {
   EnvList service_variables(const std::string& ns, bool links);
   void tick(const Pressure& pressure);
   Task<void> keep_logs();
-  Task<void> collect_images(int used_percent);
+  Task<void> collect_images(std::int64_t bytes);
+  EvictorParts evictor_parts();
   PodRequest used(const PodWorker* without = nullptr) const;
   AdmissionInputs admission_inputs(const PodWorker* without = nullptr) const;
   void decide_resizes();
@@ -130,6 +134,7 @@ class Agent final : public NodeAgent, private PodDirectory {
   ImagePuller puller_;
   std::unique_ptr<HandlerRunner> handlers_;
   NodeReporter reporter_;
+  Evictor evictor_;
   client::Informer pods_;
   client::Informer services_;
   NodeServer server_;
@@ -278,6 +283,9 @@ AdmissionInputs Agent::admission_inputs(const PodWorker* without) const {
   inputs.max_pods = options_.max_pods;
   inputs.used = used(without);
   inputs.allowed_unsafe_sysctls = options_.allowed_unsafe_sysctls;
+  inputs.memory_pressure = reporter_.pressure().memory;
+  inputs.disk_pressure = reporter_.pressure().disk;
+  inputs.pid_pressure = reporter_.pressure().pid;
   inputs.pods = std::count_if(workers_.begin(), workers_.end(), [&](const auto& item) {
     return item.second->occupies() && item.second.get() != without;
   });
@@ -401,9 +409,26 @@ void Agent::tick(const Pressure& pressure) {
     group_.spawn("log rotation", keep_logs());
   }
   if (!collecting_ && pressure.disk_used_percent >= options_.image_gc_high_percent) {
-    collecting_ = true;
-    group_.spawn("image collection", collect_images(pressure.disk_used_percent));
+    const int percent = pressure.disk_used_percent - options_.image_gc_low_percent;
+    group_.spawn("image collection", collect_images(machine_.disk_bytes / 100 * percent));
   }
+  evictor_.check(pressure);
+}
+
+EvictorParts Agent::evictor_parts() {
+  return {.runtime = parts_.runtime,
+          .clock = parts_.clock,
+          .events = events_,
+          .node = {"v1", "Node", "", options_.node_name, "", "", ""},
+          .pods =
+              [this] {
+                std::vector<PodWorker*> out;
+                for (const auto& [uid, worker] : workers_) out.push_back(worker.get());
+                return out;
+              },
+          .remove_images = [this] { return collect_images(std::numeric_limits<std::int64_t>::max()); },
+          .read_pressure = [data_dir = options_.data_dir,
+                            limits = options_.eviction_hard] { return node::read_pressure(data_dir, limits); }};
 }
 
 Task<void> Agent::keep_logs() {
@@ -428,12 +453,13 @@ Task<void> Agent::keep_logs() {
   rotating_ = false;
 }
 
-Task<void> Agent::collect_images(int used_percent) {
+Task<void> Agent::collect_images(std::int64_t bytes) {
+  if (collecting_) co_return;
+  collecting_ = true;
   const auto in_use = [this](std::string_view id) {
     return std::any_of(workers_.begin(), workers_.end(), [&](const auto& item) { return item.second->uses_image(id); });
   };
-  const auto goal = machine_.disk_bytes / 100 * (used_percent - options_.image_gc_low_percent);
-  for (const std::string& id : images_to_remove(parts_.images.list(), in_use, goal)) {
+  for (const std::string& id : images_to_remove(parts_.images.list(), in_use, bytes)) {
     auto removed = co_await parts_.images.remove(id);
     if (!removed) log::warn("cannot remove an unused image", {{"image", id}, {"error", removed.error().message}});
   }
@@ -457,6 +483,7 @@ Task<void> Agent::stop() {
   co_await server_.stop();
   if (options_.stop_pods) co_await stop_pods();
   co_await reporter_.stop();
+  co_await evictor_.stop();
   co_await pods_.stop();
   co_await services_.stop();
   // First the tasks that may take workers away, then the workers.

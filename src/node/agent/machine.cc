@@ -6,6 +6,7 @@
 
 #include <sstream>
 
+#include "brume/api/quantity.h"
 #include "brume/base/strings.h"
 #include "brume/linux/fd.h"
 
@@ -13,8 +14,15 @@ namespace brume::node {
 
 namespace {
 
-constexpr std::int64_t kMinMemory = 100LL << 20;
-constexpr std::int64_t kMinPercent = 5;
+/// How much of something there is, and is left. None of it: not known, or not counted here.
+struct Stock {
+  std::int64_t capacity = 0;
+  std::int64_t available = 0;
+
+  [[nodiscard]] bool below(const EvictionThreshold& threshold) const {
+    return capacity > 0 && available < threshold.least(capacity);
+  }
+};
 
 std::string first_line(const std::string& path) {
   const std::string text = linux_os::read_file(path).value_or("");
@@ -45,12 +53,26 @@ std::string os_release(std::string_view key) {
   return {};
 }
 
+std::string bytes_text(std::int64_t bytes) {
+  return api::Quantity(bytes, api::Quantity::Format::kBinarySi).to_string();
+}
+
 std::string go_architecture(std::string_view machine) {
   if (machine == "x86_64") return "amd64";
   if (machine == "aarch64") return "arm64";
   if (machine.starts_with("armv")) return "arm";
   if (machine == "i686") return "386";
   return std::string(machine);
+}
+
+Stock process_ids() {
+  // loadavg's fourth field is running/total tasks.
+  const std::string load = linux_os::read_file("/proc/loadavg").value_or("");
+  const auto fields = split(load, ' ');
+  const auto limit = parse_int(first_line("/proc/sys/kernel/pid_max"));
+  if (fields.size() < 4 || !limit) return {};
+  const auto tasks = parse_int(fields[3].substr(fields[3].find('/') + 1));
+  return tasks ? Stock{*limit, *limit - *tasks} : Stock();
 }
 
 std::int64_t huge_pages(const char* folder, std::int64_t size) {
@@ -86,33 +108,40 @@ Machine read_machine(const std::string& data_dir) {
   return out;
 }
 
-Pressure read_pressure(const std::string& data_dir) {
+Pressure read_pressure(const std::string& data_dir, const std::vector<EvictionThreshold>& thresholds) {
   Pressure out;
   const std::string memory = linux_os::read_file("/proc/meminfo").value_or("");
-  const std::int64_t available = meminfo(memory, "MemAvailable");
-  out.memory = available > 0 && available < kMinMemory;
-  if (out.memory) out.memory_message = std::to_string(available >> 20) + " MiB of memory are available";
+  Stock bytes{meminfo(memory, "MemTotal"), meminfo(memory, "MemAvailable")};
+  Stock disk, inodes;
   struct statvfs fs = {};
   if (::statvfs(data_dir.c_str(), &fs) == 0 && fs.f_blocks > 0) {
-    const auto total = static_cast<std::int64_t>(fs.f_blocks);
-    const auto free = static_cast<std::int64_t>(fs.f_bavail);
-    out.disk_used_percent = static_cast<int>(100 - free * 100 / total);
-    out.disk = free * 100 < total * kMinPercent;
-    if (out.disk) out.disk_message = std::to_string(free * 100 / total) + " % of the disk is available";
-    if (fs.f_files > 0 &&
-        static_cast<std::int64_t>(fs.f_favail) * 100 < static_cast<std::int64_t>(fs.f_files) * kMinPercent) {
-      out.disk = true;
-      out.disk_message = "few inodes are available";
-    }
+    const auto block = static_cast<std::int64_t>(fs.f_frsize);
+    disk = {static_cast<std::int64_t>(fs.f_blocks) * block, static_cast<std::int64_t>(fs.f_bavail) * block};
+    inodes = {static_cast<std::int64_t>(fs.f_files), static_cast<std::int64_t>(fs.f_favail)};
+    out.disk_used_percent =
+        static_cast<int>(100 - static_cast<std::int64_t>(fs.f_bavail) * 100 / static_cast<std::int64_t>(fs.f_blocks));
   }
-  // loadavg's fourth field is running/total tasks.
-  const std::string load = linux_os::read_file("/proc/loadavg").value_or("");
-  const auto fields = split(load, ' ');
-  const auto limit = parse_int(first_line("/proc/sys/kernel/pid_max"));
-  if (fields.size() >= 4 && limit) {
-    const auto tasks = parse_int(fields[3].substr(fields[3].find('/') + 1));
-    out.pid = tasks && (*limit - *tasks) * 100 < *limit * kMinPercent;
-    if (out.pid) out.pid_message = std::to_string(*tasks) + " of " + std::to_string(*limit) + " process ids are in use";
+  const Stock pids = process_ids();
+  for (const EvictionThreshold& threshold : thresholds) {
+    if (threshold.signal == "memory.available" && bytes.below(threshold)) {
+      out.memory = true;
+      out.memory_short = Shortage{"memory", bytes_text(threshold.least(bytes.capacity)), bytes_text(bytes.available)};
+      out.memory_message = std::to_string(bytes.available >> 20) + " MiB of memory are available";
+    } else if (threshold.signal == "nodefs.available" && disk.below(threshold)) {
+      out.disk = true;
+      out.disk_short =
+          Shortage{"ephemeral-storage", bytes_text(threshold.least(disk.capacity)), bytes_text(disk.available)};
+      out.disk_message = std::to_string(disk.available * 100 / disk.capacity) + " % of the disk is available";
+    } else if (threshold.signal == "nodefs.inodesFree" && !out.disk && inodes.below(threshold)) {
+      out.disk = true;
+      out.disk_short =
+          Shortage{"inodes", std::to_string(threshold.least(inodes.capacity)), std::to_string(inodes.available)};
+      out.disk_message = std::to_string(inodes.available) + " inodes are available";
+    } else if (threshold.signal == "pid.available" && pids.below(threshold)) {
+      out.pid = true;
+      out.pid_message = std::to_string(pids.capacity - pids.available) + " of " + std::to_string(pids.capacity) +
+                        " process ids are in use";
+    }
   }
   return out;
 }

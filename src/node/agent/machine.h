@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "brume/base/result.h"
+#include "brume/node/eviction_thresholds.h"
 
 namespace brume::node {
 
@@ -19,15 +22,22 @@ struct Machine {
 /// Blocks briefly.
 [[nodiscard]] Machine read_machine(const std::string& data_dir);
 
+/// What the node as a whole lacks: quantities as the kubelet's messages show them.
+struct Shortage {
+  std::string resource;  ///< memory, ephemeral-storage, inodes
+  std::string threshold;
+  std::string available;
+};
+
 struct Pressure {
   bool memory = false;
   bool disk = false;
   bool pid = false;
   std::string memory_message, disk_message, pid_message;
   int disk_used_percent = 0;
+  std::optional<Shortage> memory_short, disk_short;  ///< what `memory` and `disk` are about
 };
-/// The kubelet's hard eviction thresholds as k3s sets them: memory below 100 MiB, disk below 5 %, inodes below 5 %;
-/// and PIDs below 5 % of the kernel's maximum. Blocks briefly.
-[[nodiscard]] Pressure read_pressure(const std::string& data_dir);
+/// What is below its threshold now. Blocks briefly.
+[[nodiscard]] Pressure read_pressure(const std::string& data_dir, const std::vector<EvictionThreshold>& thresholds);
 
 }  // namespace brume::node

@@ -11,6 +11,7 @@ namespace {
 constexpr std::chrono::seconds kLeaseDuration{40};
 constexpr std::chrono::seconds kRenew{10};
 constexpr std::chrono::minutes kStatusInterval{5};
+constexpr std::chrono::minutes kPressureTransition{5};
 constexpr std::chrono::milliseconds kRetry{200};
 constexpr int kRegisterTries = 50;
 constexpr const char* kLeaseNamespace = "kube-node-lease";
@@ -29,7 +30,7 @@ NodeReporter::NodeReporter(const NodeOptions& options, NodeParts parts, client::
 
 Task<Status> NodeReporter::register_node() {
   const std::string data_dir = options_.data_dir;
-  pressure_ = co_await run_blocking([data_dir] { return read_pressure(data_dir); });
+  take(co_await run_blocking([data_dir, limits = options_.eviction_hard] { return read_pressure(data_dir, limits); }));
   Status registered;
   for (int attempt = 0; attempt < kRegisterTries; ++attempt) {
     if (attempt > 0) co_await parts_.clock.sleep(kRetry);
@@ -81,6 +82,21 @@ void NodeReporter::start(std::function<void(const Pressure&)> tick) {
   if (!up_to_date_) changed_.notify();
 }
 
+void NodeReporter::take(const Pressure& now) {
+  const auto time = parts_.clock.steady();
+  const auto hold = [&](bool is, const std::string& message, bool& shown, std::string& shown_message,
+                        std::chrono::steady_clock::time_point& until) {
+    if (is) {
+      until = time + kPressureTransition;
+      shown_message = message;
+    }
+    shown = time < until;
+  };
+  hold(now.memory, now.memory_message, pressure_.memory, pressure_.memory_message, memory_until_);
+  hold(now.disk, now.disk_message, pressure_.disk, pressure_.disk_message, disk_until_);
+  hold(now.pid, now.pid_message, pressure_.pid, pressure_.pid_message, pid_until_);
+}
+
 void NodeReporter::tell_limitations() {
   const auto& limits = parts_.runtime.limitations();
   if (limits.empty()) return;
@@ -102,8 +118,10 @@ Task<void> NodeReporter::lease_loop() {
     }
     co_await parts_.clock.sleep(wait);
     const std::string data_dir = options_.data_dir;
-    pressure_ = co_await run_blocking([data_dir] { return read_pressure(data_dir); });
-    if (tick_) tick_(pressure_);
+    const Pressure now =
+        co_await run_blocking([data_dir, limits = options_.eviction_hard] { return read_pressure(data_dir, limits); });
+    take(now);
+    if (tick_) tick_(now);
     changed_.notify();
   }
 }

@@ -28,6 +28,9 @@ class NodeReporter {
   Task<Status> register_node();
   /// Starts renewing and reporting. `tick` runs at every renewal with what the disk looks like.
   void start(std::function<void(const Pressure&)> tick);
+  /// What the node's conditions say: a pressure that is over counts for five minutes more, so that nothing is sent here
+  /// at once to bring it back (the kubelet's evictionPressureTransitionPeriod).
+  [[nodiscard]] const Pressure& pressure() const { return pressure_; }
   /// Images or pods changed: the status may have.
   void changed() { changed_.notify(); }
   Task<void> stop() { co_await group_.stop(); }
@@ -39,6 +42,7 @@ class NodeReporter {
   Task<Status> renew_lease();
   Task<Status> write_status();
   void tell_limitations();
+  void take(const Pressure& now);
 
   const NodeOptions& options_;
   NodeParts parts_;
@@ -47,6 +51,7 @@ class NodeReporter {
   Event changed_;
   Machine machine_;
   Pressure pressure_;
+  std::chrono::steady_clock::time_point memory_until_, disk_until_, pid_until_;
   std::function<void(const Pressure&)> tick_;
   std::uint16_t port_ = 0;
   std::string node_uid_;

@@ -15,7 +15,7 @@ std::string kib(std::int64_t bytes) { return std::to_string(bytes / 1024) + "Ki"
 std::string huge(std::int64_t bytes) { return bytes == 0 ? "0" : std::to_string(bytes >> 20) + "Mi"; }
 
 Json resources(const NodeOptions& options, const Machine& machine, bool allocatable) {
-  // Image and log space keeps a margin of 5 %, the disk threshold of read_pressure().
+  // Image and log space keeps a margin of 5 %, about what the default thresholds keep free.
   const std::int64_t disk = allocatable ? machine.disk_bytes / 100 * 95 : machine.disk_bytes;
   return {{"cpu", std::to_string(machine.cpus)},
           {"memory", kib(machine.memory_bytes)},

@@ -215,8 +215,10 @@ Json make_pod_status(const StatusInputs& in) {
                                     [](const ContainerRun& run) { return run.kind == ContainerKind::kInit; });
   Json lists[3] = {Json::array(), Json::array(), Json::array()};
   for (const ContainerRun& run : in.runs) {
-    const Json* spec = run.kind == ContainerKind::kEphemeral ? nullptr : find_container(in.pod, run.name);
-    lists[static_cast<int>(run.kind)].push_back(container_status(run, spec == nullptr ? Json() : *spec, has_init));
+    static const Json kNone;
+    const Json* found = find_container(in.pod, run.name);
+    const Json& spec = found == nullptr ? kNone : *found;
+    lists[static_cast<int>(run.kind)].push_back(container_status(run, spec, has_init));
   }
   if (!lists[0].empty()) status["initContainerStatuses"] = std::move(lists[0]);
   status["containerStatuses"] = std::move(lists[1]);
@@ -229,6 +231,9 @@ Json make_pod_status(const StatusInputs& in) {
                            {"PodScheduled", true, "", ""}};
   Json conditions = Json::array();
   for (const Condition& condition : all) conditions.push_back(condition_json(condition, in));
+  if (in.disrupted) {
+    conditions.push_back(condition_json({"DisruptionTarget", true, "TerminationByKubelet", in.message}, in));
+  }
   add_resize_conditions(conditions, in);
   status["conditions"] = std::move(conditions);
   add_addresses(status, in);

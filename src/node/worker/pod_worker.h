@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/eviction.h"
 #include "brume/api/object.h"
 #include "brume/base/json.h"
 #include "brume/base/task.h"
@@ -74,6 +75,13 @@ class PodWorker {
   /// Counts against the node's resources: not finished and not rejected.
   [[nodiscard]] bool occupies() const { return fail_reason_.empty() && !torn_down_; }
   [[nodiscard]] bool torn_down() const { return torn_down_; }
+  /// Whether evict() would do anything.
+  [[nodiscard]] bool evictable() const { return !terminating_ && !finished_ && fail_reason_.empty(); }
+  /// Ends the pod as Failed with reason Evicted, with a second of grace. `disruption`: for the node's sake, which a
+  /// condition says (KEP-3329).
+  void evict(std::string message, bool disruption);
+  /// Where its local data lies.
+  [[nodiscard]] PodPaths disk_paths() const;
   /// Asks for other resources than it has; decide_resize() is to follow.
   [[nodiscard]] bool resize_asked() const { return asked_differs_ && !terminating_ && !finished_; }
   [[nodiscard]] ResizeWish resize_wish() const;
@@ -203,6 +211,7 @@ class PodWorker {
   std::optional<std::chrono::seconds> shut_down_grace_;
   Steady terminate_by_;
   std::string fail_reason_, fail_message_;
+  bool disrupted_ = false;
   bool tearing_ = false;
   bool torn_down_ = false;
   bool deleting_ = false;

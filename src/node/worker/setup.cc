@@ -87,6 +87,19 @@ void PodWorker::setup_failed(Stage& stage, std::string_view reason, std::string 
   event(true, reason, std::move(message));
 }
 
+PodPaths PodWorker::disk_paths() const {
+  PodPaths out;
+  const std::string logs = pod_log_dir(context_.options.log_dir, ns_, name_, uid_);
+  for (const ContainerRun& run : runs_) {
+    if (!run.id.empty()) out.containers[run.name] = {context_.container_dir(run.id), logs + "/" + run.name};
+  }
+  for (const Json& volume : at(pod_, "spec", "volumes")) {
+    auto plan = plan_volume(pod_, volume, context_.pod_dir(uid_));
+    if (plan && plan->kind == VolumePlan::Kind::kDirectory) out.empty_dirs[plan->name] = plan->path;
+  }
+  return out;
+}
+
 Task<void> PodWorker::set_up_sandbox() {
   auto made = co_await make_sandbox();
   if (made && sandbox_lost_) made = fail(Code::kIo, "the sandbox ended while it was set up");

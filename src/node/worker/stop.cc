@@ -23,6 +23,7 @@ constexpr std::chrono::seconds kDefaultGrace{30};
 // The kubelet grants at least this after a preStop hook that used up the grace.
 constexpr std::chrono::seconds kAfterPreStop{2};
 constexpr std::chrono::seconds kRetry{1};
+constexpr std::chrono::seconds kEvictionGrace{1};  // the kubelet's immediateEvictionGracePeriodSeconds
 // Of termination messages: a message file, and the fall-back to logs (pkg/kubelet/container).
 constexpr std::size_t kMessageBytes = 4096;
 constexpr std::size_t kLogMessageBytes = 2048;
@@ -52,6 +53,17 @@ std::chrono::seconds PodWorker::grace_period() const {
   }
   const Json& seconds = at(pod_, "spec", "terminationGracePeriodSeconds");
   return std::min(limit, seconds.is_number() ? std::chrono::seconds(seconds.get<std::int64_t>()) : kDefaultGrace);
+}
+
+void PodWorker::evict(std::string message, bool disruption) {
+  if (!evictable()) return;
+  event(true, "Evicted", message);
+  fail_reason_ = "Evicted";
+  fail_message_ = std::move(message);
+  disrupted_ = disruption;
+  terminating_ = true;
+  terminate_by_ = context_.clock.steady() + kEvictionGrace;
+  wake();
 }
 
 // The image is the one thing of a container that may change in a living pod: the container is ended, and starts anew by

@@ -16,6 +16,7 @@
 #include "brume/linux/inotify.h"
 #include "brume/linux/mount.h"
 #include "brume/linux/process.h"
+#include "brume/linux/usage.h"
 #include "catch.h"
 
 namespace brume::linux_os {
@@ -198,6 +199,34 @@ TEST_CASE("a cgroup tree is made, filled, killed and removed", "[linux]") {
   CHECK(!top.exists());
   CHECK(top.remove(std::chrono::milliseconds(100)).has_value());
   ::waitpid(child->pid, nullptr, 0);
+}
+
+TEST_CASE("a tree is counted by its blocks, hard links once, without links and however deep", "[linux]") {
+  TempDir dir;
+  CHECK(tree_usage(dir.path + "/absent")->inodes == 0);
+  const std::string bytes(100 << 10, 'x');
+  REQUIRE(replace_file(dir.path + "/file", bytes, 0600).has_value());
+  const auto one = tree_usage(dir.path);
+  REQUIRE(one.has_value());
+  CHECK(one->inodes == 2);
+  CHECK(one->bytes >= 100 << 10);
+  CHECK(one->bytes < 200 << 10);
+  std::filesystem::create_hard_link(dir.path + "/file", dir.path + "/again");
+  std::filesystem::create_symlink("/usr", dir.path + "/link");
+  CHECK(tree_usage(dir.path)->inodes == 3);  // the symlink itself
+  CHECK(tree_usage(dir.path)->bytes <= one->bytes + 4096);
+  std::filesystem::resize_file(dir.path + "/file", 100 << 20);  // a hole
+  CHECK(tree_usage(dir.path)->bytes <= one->bytes + 8192);
+
+  constexpr int kDeep = 300;
+  std::string deep = dir.path;
+  for (int i = 0; i < kDeep; ++i) {
+    deep += "/d";
+    std::filesystem::create_directory(deep);
+    REQUIRE(replace_file(deep + "/f", "x", 0600).has_value());
+    std::filesystem::create_directory(deep + "/side");
+  }
+  CHECK(tree_usage(dir.path)->inodes == 3 + 3 * kDeep);
 }
 
 TEST_CASE("inotify tells of changes", "[linux]") {
