@@ -93,6 +93,20 @@ class Environment(NodeTest):
                                                   'KUBERNETES_SERVICE_PORT', 'KUBERNETES_SERVICE_HOST')})
         self.assertNotIn('GONE', got)
 
+    def test_env_from_a_file(self):
+        def variable(key, **more):
+            return {'name': key, 'valueFrom': {'fileKeyRef': {'volumeName': 'config', 'path': 'app/vars', 'key': key, **more}}}
+        mounts = [{'name': 'config', 'mountPath': '/config'}]
+        script = r"""mkdir /config/app; printf "A='one'\nB='two\nlines'\n" > /config/app/vars"""
+        writer = {'name': 'writer', 'image': IMAGE, 'command': ['sh', '-c', script], 'volumeMounts': mounts}
+        more = {'initContainers': [writer], 'volumes': [{'name': 'config', 'emptyDir': {}}], 'restartPolicy': 'Never'}
+        self.apply(pod('reads', 'echo "$A/$B/${C-none}"', env=[variable('A'), variable('B'), variable('C', optional=True)], **more),
+                   pod('lacks', 'true', env=[variable('C')], **more))
+        self.wait_phase('reads', 'Succeeded')
+        self.assertEqual('one/two\nlines/none\n', self.k('logs', 'reads'))
+        found = self.wait_pod('lacks', lambda p: (container_status(p)['state'].get('waiting') or {}).get('reason') == 'CreateContainerConfigError')
+        self.assertEqual('environment variable key "C" not found in file "app/vars"', container_status(found)['state']['waiting']['message'])
+
     def test_service_variables(self):
         self.apply(service('my-db', {'app': 'db'}, {'name': 'sql', 'port': 5432, 'protocol': 'TCP'}, clusterIP='10.43.77.7'))
         time.sleep(0.3)
@@ -260,6 +274,25 @@ class Life(NodeTest):
         self.assertRegex(self.k('get', 'pods'), r'bad +0/1 +Error +0 ')
         self.assertRegex(self.k('get', 'pods'), r'good +0/1 +Completed +0 ')
         self.assertRegex(self.k('describe', 'pod', 'bad'), r'Reason: +Error\n +Exit Code: +3')
+
+    def test_restart_rules(self):
+        def rules(*codes, action='Restart'):
+            return [{'action': action, 'exitCodes': {'operator': 'In', 'values': list(codes)}}]
+        mounts = {'volumeMounts': [{'name': 'd', 'mountPath': '/d'}]}
+        volumes = [{'name': 'd', 'emptyDir': {}}]
+        once = pod('once', 'echo x >> /d/runs; [ $(wc -l < /d/runs) = 2 ] && exit 3; exit 42', volumes=volumes, restartPolicy='Never', **mounts)
+        once['spec']['containers'][0].update(restartPolicy='Never', restartPolicyRules=rules(42))
+        whole = pod('whole', '[ -f /d/done ] && exec sleep 1000; touch /d/done; exit 42', volumes=volumes, restartPolicy='Never', **mounts)
+        whole['spec']['containers'][0].update(restartPolicy='Never', restartPolicyRules=rules(42, action='RestartAllContainers'))
+        whole['spec']['containers'].append({'name': 'beside', 'image': IMAGE, 'command': ['sleep', '1000']})
+        whole['spec']['initContainers'] = [{'name': 'setup', 'image': IMAGE, 'command': ['true']}]
+        self.apply(once, whole)
+        self.wait_phase('once', 'Failed')
+        status = container_status(self.peek('pods', 'once'))
+        self.assertEqual((1, 3), (status['restartCount'], status['state']['terminated']['exitCode']))
+        found = self.wait_pod('whole', lambda p: is_ready(p) and container_status(p)['restartCount'] == 1)
+        self.assertEqual(1, container_status(found, 1)['restartCount'])
+        self.assertEqual(1, found['status']['initContainerStatuses'][0]['restartCount'])
 
     def test_crash_loop(self):
         self.apply(pod('crash', 'echo attempt; exit 1'))

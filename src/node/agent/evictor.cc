@@ -131,7 +131,9 @@ Task<std::vector<Candidate>> Evictor::memory_candidates() {
   for (std::size_t i = 0; i < containers.size(); ++i) {
     Candidate& owner = out[owners[i]];
     const auto used = co_await parts_.runtime.memory_usage(owner.uid, containers[i].first);
-    if (used && *used) owner.use[containers[i].second] = static_cast<std::int64_t>(**used);
+    if (const auto bytes = used.value_or(std::nullopt)) {
+      owner.use[containers[i].second] = static_cast<std::int64_t>(*bytes);
+    }
   }
   co_return out;
 }

@@ -94,8 +94,23 @@ Result<std::optional<std::string>> key_value(const Json& ref, bool is_map, const
   return std::optional<std::string>(std::move(bytes));
 }
 
+Result<std::optional<std::string>> file_value(const Json& ref, const EnvFiles& files) {
+  const std::string path(str(ref, "path"));
+  const auto it = files.find({std::string(str(ref, "volumeName")), path});
+  std::optional<std::string> value;
+  if (it != files.end() && it->second) {
+    auto found = env_file_value(*it->second, str(ref, "key"));
+    if (!found) return fail(wrap(std::move(found).error(), "couldn't parse env file \"" + path + "\""));
+    value = *std::move(found);
+  }
+  if (value || flag(ref, "optional")) return value;
+  return fail(Code::kNotFound,
+              "environment variable key \"" + std::string(str(ref, "key")) + "\" not found in file \"" + path + "\"");
+}
+
 Result<std::optional<std::string>> value_from(const Json& from, const Json& pod, const Json& container,
-                                              const PodObjects& objects, const PodRuntimeInfo& info) {
+                                              const PodObjects& objects, const PodRuntimeInfo& info,
+                                              const EnvFiles& files) {
   if (const Json& ref = at(from, "fieldRef"); ref.is_object()) {
     BRUME_TRY(std::string value, pod_field(pod, str(ref, "fieldPath"), info));
     return std::optional<std::string>(std::move(value));
@@ -106,6 +121,7 @@ Result<std::optional<std::string>> value_from(const Json& from, const Json& pod,
   }
   if (const Json& ref = at(from, "configMapKeyRef"); ref.is_object()) return key_value(ref, true, objects, pod);
   if (const Json& ref = at(from, "secretKeyRef"); ref.is_object()) return key_value(ref, false, objects, pod);
+  if (const Json& ref = at(from, "fileKeyRef"); ref.is_object()) return file_value(ref, files);
   return fail(Code::kInvalid, "env source is not supported: " + dump_json(from));
 }
 
@@ -180,7 +196,7 @@ EnvList service_env(const std::vector<Json>& services) {
 }
 
 Result<EnvList> make_env(const Json& pod, const Json& container, const PodObjects& objects, const EnvList& services,
-                         const PodRuntimeInfo& info) {
+                         const PodRuntimeInfo& info, const EnvFiles& files) {
   EnvBuilder env;
   for (const Json& source : at(container, "envFrom")) BRUME_CHECK(add_env_from(env, source, objects));
   std::map<std::string, std::string, std::less<>> service_values;
@@ -194,7 +210,7 @@ Result<EnvList> make_env(const Json& pod, const Json& container, const PodObject
     const std::string_view name = str(var, "name");
     const Json& from = at(var, "valueFrom");
     if (str(var, "value").empty() && from.is_object()) {
-      BRUME_TRY(std::optional<std::string> value, value_from(from, pod, container, objects, info));
+      BRUME_TRY(std::optional<std::string> value, value_from(from, pod, container, objects, info, files));
       if (value) env.set(name, *std::move(value));
     } else {
       env.set(name, expand(str(var, "value"), lookup));

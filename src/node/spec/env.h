@@ -11,6 +11,7 @@
 #include "brume/api/object.h"
 #include "brume/base/json.h"
 #include "brume/base/result.h"
+#include "spec/env_file.h"
 #include "spec/fields.h"
 
 namespace brume::node {
@@ -33,11 +34,11 @@ using EnvList = std::vector<std::pair<std::string, std::string>>;
 /// {SVC}_SERVICE_HOST and its kin for the services (JSON objects) that the pod sees. Headless ones have none.
 [[nodiscard]] EnvList service_env(const std::vector<Json>& services);
 
-/// The environment of `container` in order, later ones winning over earlier ones of the same name. kNotFound or
-/// kInvalid with the kubelet's text when a ConfigMap, Secret, key or field is missing: the container then waits with
-/// CreateContainerConfigError.
+/// The environment of `container` in order, later ones winning over earlier ones of the same name. `files`: those that
+/// it names, read. kNotFound or kInvalid with the kubelet's text when a ConfigMap, Secret, key or field is missing: the
+/// container then waits with CreateContainerConfigError.
 [[nodiscard]] Result<EnvList> make_env(const Json& pod, const Json& container, const PodObjects& objects,
-                                       const EnvList& services, const PodRuntimeInfo& info);
+                                       const EnvList& services, const PodRuntimeInfo& info, const EnvFiles& files = {});
 
 /// command and args with $(VAR) expanded: what replaces the image's entrypoint and cmd (either may be empty).
 struct CommandLine {

@@ -4,6 +4,7 @@
 #include "brume/base/json.h"
 #include "brume/base/strings.h"
 #include "pod/pod.h"
+#include "spec/allocation.h"
 
 namespace brume::node {
 
@@ -64,7 +65,7 @@ Result<std::string> resource_field(const Json& pod, const Json& container, const
   if (list != "limits" && list != "requests") {
     return fail(Code::kInvalid, "unsupported container resource : " + std::string(resource));
   }
-  const Json& resources = at(*target, "resources");
+  const Json resources = effective_resources(pod, at(*target, "resources"));
   const Json& value = at(at(resources, list), name);
   api::Quantity quantity = api::quantity_or_zero(value.is_number() ? value.dump() : std::string(str(value)));
   if (list == "limits" && quantity.is_zero()) {

@@ -36,6 +36,11 @@ struct VolumePlan {
 [[nodiscard]] Status bind_sub_path(const std::string& volume_path, const std::string& sub_path,
                                    const std::string& target);
 
+/// The bytes of a regular file in the volume, whose symlinks end in the volume, too; nullopt when there is none. At
+/// most 1 MiB. Blocks.
+[[nodiscard]] Result<std::optional<std::string>> read_in_volume(const std::string& volume_path,
+                                                                const std::string& path);
+
 /// A tmpfs at `path` unless one is mounted there. `size` in bytes, 0 for the kernel's default. Blocks.
 [[nodiscard]] Status mount_tmpfs(const std::string& path, std::int64_t size, unsigned mode);
 

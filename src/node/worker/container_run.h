@@ -17,6 +17,13 @@ namespace brume::node {
 
 struct ProbeRun;
 
+/// One of restartPolicyRules (KEP-5307).
+struct RestartRule {
+  bool whole_pod = false;  ///< RestartAllContainers (KEP-5532), else Restart
+  bool listed = true;      ///< for codes in `codes`, else for all others
+  std::vector<std::int64_t> codes;
+};
+
 struct ContainerRun {
   enum class State : std::uint8_t { kWaiting, kRunning, kExited };
   /// What is being done to bring the next attempt up.
@@ -27,7 +34,8 @@ struct ContainerRun {
   std::string name;
   ContainerKind kind = ContainerKind::kApp;
   bool sidecar = false;
-  std::string policy;  ///< Always, OnFailure, Never
+  std::string policy;              ///< Always, OnFailure, Never
+  std::vector<RestartRule> rules;  ///< the first that fits an exit code goes before the policy
 
   State state = State::kWaiting;
   std::string id;    ///< of the current or last attempt

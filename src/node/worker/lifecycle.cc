@@ -10,8 +10,21 @@ using State = ContainerRun::State;
 
 bool restarts(const ContainerRun& run) {
   if (run.state != State::kExited) return false;
-  if (run.sidecar || run.redefined || run.policy == "Always") return true;
+  if (run.sidecar || run.redefined || matching_rule(run) != nullptr || run.policy == "Always") return true;
   return run.policy == "OnFailure" && run.exit_code != 0;
+}
+
+std::vector<RestartRule> rules_of(const Json& container) {
+  std::vector<RestartRule> out;
+  for (const Json& item : at(container, "restartPolicyRules")) {
+    RestartRule rule;
+    rule.whole_pod = str(item, "action") == "RestartAllContainers";
+    rule.listed = str(at(item, "exitCodes"), "operator") == "In";
+    for (const Json& code : at(item, "exitCodes", "values"))
+      if (code.is_number_integer()) rule.codes.push_back(code.get<std::int64_t>());
+    out.push_back(std::move(rule));
+  }
+  return out;
 }
 
 // Walks the init containers in order up to the first that is not done. False while there is one.
@@ -27,10 +40,10 @@ bool decide_init(const std::vector<ContainerRun>& runs, Decision& out) {
     if (run.state == State::kRunning) return false;
     if (run.state == State::kWaiting) {
       out.start.push_back(i);
-    } else if (run.policy == "Never") {
-      out.complete = true;
-    } else {
+    } else if (restarts(run)) {
       out.start.push_back(i);
+    } else {
+      out.complete = true;
     }
     return false;
   }
@@ -38,6 +51,22 @@ bool decide_init(const std::vector<ContainerRun>& runs, Decision& out) {
 }
 
 }  // namespace
+
+const RestartRule* matching_rule(const ContainerRun& run) {
+  if (run.state != State::kExited) return nullptr;
+  for (const RestartRule& rule : run.rules) {
+    const bool among = std::ranges::find(rule.codes, run.exit_code) != rule.codes.end();
+    if (among == rule.listed) return &rule;
+  }
+  return nullptr;
+}
+
+bool whole_pod_restarts(const std::vector<ContainerRun>& runs) {
+  return std::ranges::any_of(runs, [](const ContainerRun& run) {
+    const RestartRule* rule = matching_rule(run);
+    return rule != nullptr && rule->whole_pod;
+  });
+}
 
 std::vector<ContainerRun> make_runs(const Json& pod) {
   std::string pod_policy(str(at(pod, "spec"), "restartPolicy"));
@@ -52,6 +81,7 @@ std::vector<ContainerRun> make_runs(const Json& pod) {
     run.policy = entry.kind == ContainerKind::kEphemeral ? "Never" : own.empty() ? pod_policy : own;
     // An init container that did its work is not run again, whatever the pod's policy.
     if (entry.kind == ContainerKind::kInit && !entry.sidecar && run.policy == "Always") run.policy = "OnFailure";
+    run.rules = rules_of(*entry.spec);
     run.image_name = str(*entry.spec, "image");
     runs.push_back(std::move(run));
   }
@@ -106,7 +136,7 @@ std::string pod_phase(const std::vector<ContainerRun>& runs, bool initialized, b
   if (stopped) return failed ? "Failed" : "Succeeded";
   if (!initialized) {
     const bool dead = std::any_of(runs.begin(), runs.end(), [](const ContainerRun& run) {
-      return run.kind == ContainerKind::kInit && !run.sidecar && run.failed() && run.policy == "Never";
+      return run.kind == ContainerKind::kInit && !run.sidecar && run.failed() && !restarts(run);
     });
     return dead ? "Failed" : "Pending";
   }

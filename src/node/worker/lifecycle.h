@@ -21,6 +21,10 @@ struct Decision {
 
 /// Fresh records for every container of the pod, in containers_of() order.
 [[nodiscard]] std::vector<ContainerRun> make_runs(const Json& pod);
+/// The rule that an exited container's code fits, if any.
+[[nodiscard]] const RestartRule* matching_rule(const ContainerRun& run);
+/// Whether one of them has ended in a way that starts the whole pod over.
+[[nodiscard]] bool whole_pod_restarts(const std::vector<ContainerRun>& runs);
 /// `initialized`: what an earlier decision said (a sidecar's restart does not take it back).
 [[nodiscard]] Decision decide(const std::vector<ContainerRun>& runs, bool initialized);
 /// Succeeded or Failed for a complete or stopped pod; else Pending or Running.

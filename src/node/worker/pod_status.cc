@@ -129,6 +129,20 @@ Condition ready_condition(const StatusInputs& in, const Condition& containers) {
   return {"Ready", false, "ReadinessGatesNotReady", join(missing, ", ")};
 }
 
+bool may_restart_all(const std::vector<ContainerRun>& runs) {
+  return std::ranges::any_of(runs, [](const ContainerRun& run) {
+    return std::ranges::any_of(run.rules, [](const RestartRule& rule) { return rule.whole_pod; });
+  });
+}
+
+Condition restarting_condition(const StatusInputs& in, const std::string& phase) {
+  constexpr const char* kType = "AllContainersRestarting";
+  if (phase == "Succeeded") return {kType, false, "PodCompleted", ""};
+  if (phase == "Failed") return {kType, false, "PodFailed", ""};
+  if (!in.restarting_all) return {kType, false, "", ""};
+  return {kType, true, "RestartAllContainersStarted", "container exited with restart policy rule"};
+}
+
 Json condition_json(const Condition& condition, const StatusInputs& in) {
   const Json& old = condition_of(at(in.pod, "status"), condition.type);
   const std::string status = condition.status ? "True" : "False";
@@ -162,7 +176,8 @@ void add_pod_resources(Json& status, const StatusInputs& in) {
   Json granted = pod_effective_resources(in.pod);
   if (const Json& requests = at(granted, "requests"); requests.is_object()) status["allocatedResources"] = requests;
   const Json& before = at(in.pod, "status", "resources");
-  status["resources"] = in.resize_progress && before.is_object() ? before : std::move(granted);
+  if (in.resize_progress && before.is_object()) granted = before;
+  status["resources"] = std::move(granted);
 }
 
 Json ip_list(const std::vector<std::string>& ips) {
@@ -231,6 +246,7 @@ Json make_pod_status(const StatusInputs& in) {
                            {"PodScheduled", true, "", ""}};
   Json conditions = Json::array();
   for (const Condition& condition : all) conditions.push_back(condition_json(condition, in));
+  if (may_restart_all(in.runs)) conditions.push_back(condition_json(restarting_condition(in, phase), in));
   if (in.disrupted) {
     conditions.push_back(condition_json({"DisruptionTarget", true, "TerminationByKubelet", in.message}, in));
   }

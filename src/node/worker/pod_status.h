@@ -28,6 +28,7 @@ struct StatusInputs {
   bool stopped = false;  ///< all containers have ended and none will start again
   std::string reason;    ///< Evicted, DeadlineExceeded, OutOfcpu ...: the pod failed as a whole
   std::string message;
+  bool restarting_all = false;
   bool disrupted = false;  ///< `message` says why the node ends the pod
   std::optional<ResizeNotice> resize_pending;
   std::optional<ResizeNotice> resize_progress;

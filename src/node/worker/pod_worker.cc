@@ -198,6 +198,8 @@ void PodWorker::check_active_deadline() {
 }
 
 void PodWorker::reconcile_running() {
+  if (restarting_all_ || whole_pod_restarts(runs_)) restart_all();
+  if (restarting_all_) return;
   const Decision decision = decide(runs_, initialized_);
   initialized_ = initialized_ || decision.initialized;
   if (decision.complete) {

@@ -127,12 +127,14 @@ class PodWorker {
   Task<void> pull_image(std::size_t index);
   Task<void> start_container(std::size_t index);
   Task<Result<runtime::ContainerStatus>> launch(std::size_t index, int attempt, std::string id, bool& config_error);
+  Task<Result<EnvFiles>> read_env_files(Json container);
   Task<std::vector<Json>> pull_secrets();
   Task<void> drop_old_attempts(std::string container, int before);
   void attempt_failed(ContainerRun& run, int attempt, const std::string& id, const std::string& message);
 
   // stop.cc
   void stop_redefined();
+  void restart_all();
   void begin_stop(ContainerRun& run, std::chrono::seconds grace, const std::string& message);
   void advance_stops();
   void stop_all();
@@ -204,8 +206,9 @@ class PodWorker {
   bool resizing_ = false;
   std::optional<Steady> resize_retry_;
 
-  bool terminating_ = false;  ///< deleted, failed as a whole, or shut down: containers are being ended
-  bool finished_ = false;     ///< the work is done: nothing starts any more
+  bool terminating_ = false;     ///< deleted, failed as a whole, or shut down: containers are being ended
+  bool restarting_all_ = false;  ///< by a rule of a container that has ended
+  bool finished_ = false;        ///< the work is done: nothing starts any more
   bool removed_ = false;
   bool shut_down_ = false;
   std::optional<std::chrono::seconds> shut_down_grace_;

@@ -13,6 +13,7 @@ Json PodWorker::make_wanted() const {
                             .stopped = terminating_ && all_ended(),
                             .reason = fail_reason_,
                             .message = fail_message_,
+                            .restarting_all = restarting_all_,
                             .disrupted = disrupted_,
                             .resize_pending = terminating_ || finished_ ? std::nullopt : resize_pending_,
                             .resize_progress = terminating_ || finished_ ? std::nullopt : resize_progress_,

@@ -179,9 +179,10 @@ Task<Status> PodWorker::refuse_too_little_memory(Json pod_cgroup) {
   for (const Check& check : checks) {
     auto used = co_await context_.runtime.memory_usage(uid_, check.id);
     if (!used) co_return fail(std::move(used).error());
-    if (!*used || **used < static_cast<std::uint64_t>(check.limit)) continue;
+    const std::optional<std::uint64_t> bytes = *used;
+    if (!bytes || *bytes < static_cast<std::uint64_t>(check.limit)) continue;
     faults.push_back("attempting to set " + check.what + " memory limit (" + std::to_string(check.limit) +
-                     ") below current usage (" + std::to_string(**used) + ")");
+                     ") below current usage (" + std::to_string(*bytes) + ")");
   }
   if (faults.empty()) co_return Status();
   const std::string text = faults.size() == 1 ? faults.front() : "[" + join(faults, ", ") + "]";

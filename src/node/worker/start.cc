@@ -161,15 +161,37 @@ Task<void> PodWorker::pull_image(std::size_t index) {
   wake();
 }
 
+Task<Result<EnvFiles>> PodWorker::read_env_files(Json container) {
+  EnvFiles files = named_env_files(container);
+  if (files.empty()) co_return files;
+  std::map<std::string, std::string> volumes;
+  for (const Json& volume : at(pod_, "spec", "volumes")) {
+    if (auto plan = plan_volume(pod_, volume, context_.pod_dir(uid_))) volumes[plan->name] = plan->path;
+  }
+  co_return co_await run_blocking([files = std::move(files), volumes]() mutable -> Result<EnvFiles> {
+    for (auto& [place, text] : files) {
+      const auto& [volume, path] = place;
+      const auto found = volumes.find(volume);
+      if (found == volumes.end()) {
+        return fail(Code::kNotFound, "cannot find the volume \"" + volume + "\" referenced by FileKeyRef");
+      }
+      BRUME_TRY(text, read_in_volume(found->second, path));
+    }
+    return std::move(files);
+  });
+}
+
 Task<Result<runtime::ContainerStatus>> PodWorker::launch(std::size_t index, int attempt, std::string id,
                                                          bool& config_error) {
   config_error = true;
   const Json container = spec_of(runs_[index]);
   const std::shared_ptr<const runtime::Image> image = runs_[index].image;
   const std::string dir = context_.pod_dir(uid_);
+  auto env_files = co_await read_env_files(container);
+  if (!env_files) co_return fail(std::move(env_files).error());
   const Json& enabled = at(pod_, "spec", "enableServiceLinks");
   const EnvList services = context_.service_env(ns_, !enabled.is_boolean() || enabled.get<bool>());
-  auto env = make_env(pod_, container, objects_, services, runtime_info());
+  auto env = make_env(pod_, container, objects_, services, runtime_info(), *env_files);
   if (!env) co_return fail(std::move(env).error());
   Preparation work;
   auto mounts = plan_mounts(pod_, container, *env, dir, work);

@@ -9,6 +9,7 @@
 #include "spec/oci.h"
 #include "stream/log_file.h"
 #include "volumes/volumes.h"
+#include "worker/pod_status.h"
 #include "worker/pod_worker.h"
 #include "worker/signals.h"
 
@@ -76,6 +77,29 @@ void PodWorker::stop_redefined() {
     run.redefined = true;
     begin_stop(run, grace_period(), "Container " + run.name + " definition changed, will be restarted");
   }
+}
+
+// All containers end at once, and then begin as those of a new pod would, in the sandbox and with the volumes that are
+// there. Ephemeral ones go on.
+void PodWorker::restart_all() {
+  restarting_all_ = true;
+  bool ended = true;
+  for (auto it = runs_.rbegin(); it != runs_.rend(); ++it) {
+    if (it->kind == ContainerKind::kEphemeral) continue;
+    begin_stop(*it, std::chrono::seconds(0), "Container " + it->name + " is restarted with its whole pod");
+    ended = ended && it->state != State::kRunning && it->action != ContainerRun::Action::kStarting;
+  }
+  if (!ended) return;
+  for (ContainerRun& run : runs_) {
+    if (run.kind == ContainerKind::kEphemeral || run.state != State::kExited) continue;
+    run.last_terminated = terminated_json(run);
+    run.state = State::kWaiting;
+    run.wait_reason.clear();
+    run.wait_message.clear();
+    run.retry_at.reset();
+  }
+  initialized_ = false;
+  restarting_all_ = false;
 }
 
 void PodWorker::begin_stop(ContainerRun& run, std::chrono::seconds grace, const std::string& message) {

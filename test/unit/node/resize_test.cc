@@ -248,5 +248,7 @@ TEST_CASE("limits of the pod as a whole hold for its cgroup and for containers w
   CHECK(node::pod_effective_resources(pod) == pod["spec"]["resources"]);
   // Memory that no container has asked for counts for each of them alike: 128 of 8192 MiB.
   app.erase("resources");
+  const Json ref = {{"resource", "limits.memory"}};
+  CHECK(node::resource_field(pod, app, ref, {}).value() == std::to_string(256 * kMi));
   CHECK(node::oom_score_adj(pod, app, 8192 * kMi) == 1000 - 1000 * 128 / 8192);
 }
