@@ -192,8 +192,18 @@ class PooledClient final : public Client {
  private:
   Task<Result<ConnectionPtr>> connect(const Url& url) {
     const Executor executor = co_await asio::this_coro::executor;
-    BRUME_CO_TRY(auto transport, co_await dial(url, options_.dial_address, options_.connect_timeout));
-    auto connection = std::make_unique<ClientConnection>(executor, std::move(transport));
+    const Proxy* proxy = proxy_for(url);
+    Url next = url;
+    if (proxy != nullptr) next = Url{.scheme = "http", .host = proxy->host, .port = proxy->port};
+    auto transport = co_await dial(next, options_.dial_address, options_.connect_timeout);
+    if (!transport) co_return fail(proxy == nullptr ? transport.error() : wrap(transport.error(), "the proxy"));
+    auto connection = std::make_unique<ClientConnection>(executor, *std::move(transport));
+    if (proxy != nullptr && url.scheme == "https") {
+      auto open = co_await connection->tunnel(url, proxy->authorization, options_.response_timeout);
+      if (!open) co_return fail(wrap(open.error(), "the proxy " + next.authority()));
+    } else if (proxy != nullptr) {
+      connection->forward_by_proxy(proxy->authorization);
+    }
     if (url.scheme == "https") {
       const auto& named = options_.tls.server_name;
       auto name = named.empty() ? url.host : named;
@@ -201,6 +211,11 @@ class PooledClient final : public Client {
       if (!done) co_return fail(wrap(done.error(), url.authority()));
     }
     co_return connection;
+  }
+
+  [[nodiscard]] const Proxy* proxy_for(const Url& url) const {
+    if (url.scheme == "unix" || !options_.dial_address.empty()) return nullptr;
+    return options_.proxies.find(url.scheme == "https", url.host, url.port);
   }
 
   // One request, one answer's head. A kept connection that the server closed meanwhile is replaced once, silently, when

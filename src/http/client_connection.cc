@@ -14,8 +14,13 @@ constexpr std::size_t kReadSize = 16 * 1024;
 constexpr std::size_t kMaxHead = 256 * 1024;
 constexpr int kMaxInterim = 16;
 
-std::string request_head(const ClientRequest& request, const Url& url) {
-  std::string out = request.method + " " + url.target + " HTTP/1.1\r\n";
+std::string request_head(const ClientRequest& request, const Url& url, const std::string* proxy_authorization) {
+  // A proxy is told the whole URL (RFC 9112 section 3.2.2).
+  const std::string place = proxy_authorization == nullptr ? "" : url.scheme + "://" + url.authority();
+  std::string out = request.method + " " + place + url.target + " HTTP/1.1\r\n";
+  if (proxy_authorization != nullptr && !proxy_authorization->empty()) {
+    append_header(out, "Proxy-Authorization", *proxy_authorization);
+  }
   if (!request.headers.has("Host")) append_header(out, "Host", url.authority());
   for (const auto& [name, value] : request.headers) append_header(out, name, value);
   if (!request.headers.has("User-Agent")) append_header(out, "User-Agent", "brume");
@@ -66,8 +71,27 @@ Task<Status> ClientConnection::start_tls(std::shared_ptr<const TlsContext> conte
   co_return done;
 }
 
+Task<Status> ClientConnection::tunnel(const Url& url, std::string authorization, std::chrono::milliseconds timeout) {
+  const std::string host = url.host.find(':') != std::string::npos ? "[" + url.host + "]" : url.host;
+  Url place = url;
+  place.target = host + ":" + std::to_string(url.port);
+  ClientRequest request{.method = "CONNECT"};
+  request.headers.add("Host", place.target);
+  if (!authorization.empty()) request.headers.add("Proxy-Authorization", authorization);
+  bool touched = false;
+  BRUME_CO_CHECK(co_await exchange(request, place, timeout, touched));
+  const int status = head().status;
+  if (status == 407) co_return fail(Code::kUnauthorized, "asks for a user name and password (407)");
+  if (status < 200 || status > 299) {
+    co_return fail(Code::kServiceUnavailable,
+                   "refuses to connect to " + place.target + " (" + std::to_string(status) + ")");
+  }
+  if (!in_.empty()) co_return fail(Code::kCorrupt, "sent bytes before the connection began");
+  co_return Status();
+}
+
 Task<Status> ClientConnection::send(const ClientRequest& request, const Url& url) {
-  const auto head = request_head(request, url);
+  const auto head = request_head(request, url, proxy_authorization_ ? &*proxy_authorization_ : nullptr);
   const std::array<std::string_view, 2> pieces = {head, request.body};
   co_return co_await transport_->write_pieces(pieces);
 }
@@ -114,7 +138,7 @@ Task<Status> ClientConnection::exchange(const ClientRequest& request, const Url&
                                         bool& touched) {
   touched = false;
   at_end_ = false;
-  is_head_ = request.method == "HEAD";
+  is_head_ = request.method == "HEAD" || request.method == "CONNECT";
   deadline().set_after(timeout);
   auto sent = co_await send(request, url);
   if (!sent && deadline().expired()) co_return fail(Code::kTimeout, "timed out sending the request");

@@ -24,6 +24,10 @@ class ClientConnection {
   Task<Status> exchange(const ClientRequest& request, const Url& url, std::chrono::milliseconds timeout, bool& touched);
   Task<Status> start_tls(std::shared_ptr<const TlsContext> context, std::string name, bool insecure,
                          std::chrono::milliseconds timeout);
+  /// Asks a proxy for the way to `url`'s host (CONNECT): what follows goes there.
+  Task<Status> tunnel(const Url& url, std::string authorization, std::chrono::milliseconds timeout);
+  /// The peer is a proxy that forwards each request to where its URL says.
+  void forward_by_proxy(std::string authorization) { proxy_authorization_ = std::move(authorization); }
   Http1Parser::Head& head() { return parser_.head(); }
 
   /// Body bytes into `out` (appended); false at the end of the body. `idle_timeout` zero: none.
@@ -49,6 +53,7 @@ class ClientConnection {
   std::optional<Deadline> deadline_;
   Http1Parser parser_;  // of the answer that is being read
   std::string in_;
+  std::optional<std::string> proxy_authorization_;  // set: the peer forwards
   bool is_head_ = false;
   bool at_end_ = false;
 };

@@ -93,6 +93,7 @@ class Node:
         self.log = self.dir / 'server.log'
         self.kubectl_binary = newest_kubectl()
         self.registries = []
+        self.variables = {}  # of the environment of what is started
         subprocess.run(['ip', 'netns', 'add', self.name], check=True)
         subprocess.run(['ip', '-n', self.name, 'link', 'set', 'lo', 'up'], check=True)
         atexit.register(self.destroy)
@@ -101,7 +102,7 @@ class Node:
 
     def environment(self):
         """HOME is the node's own, so that kubectl's caches of one server are not taken for another's."""
-        return {**os.environ, 'KUBECONFIG': str(self.kubeconfig), 'HOME': str(self.dir)}
+        return {**os.environ, 'KUBECONFIG': str(self.kubeconfig), 'HOME': str(self.dir), **self.variables}
 
     def run(self, *args, check=True, input=None, timeout=120, env=None):
         """Runs a command in the node's network namespace."""

@@ -2,6 +2,8 @@
 import base64
 import hashlib
 import json
+import pathlib
+import sys
 import unittest
 
 from harness import BRUME, Node, NodeTest, pod, wait_for
@@ -172,7 +174,7 @@ class Registries(NodeTest):
         directory = cls.node.dir
         for name in ('known', 'unknown'):
             cls.node.run('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj',
-                         '/CN=' + name, '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', directory / f'{name}.key', '-out', directory / f'{name}.crt')
+                         '/CN=' + name, '-addext', 'subjectAltName=IP:127.0.0.1,DNS:inside.invalid', '-keyout', directory / f'{name}.key', '-out', directory / f'{name}.crt')
         cls.node.start_registry(5000, HTPASSWD)
         cls.node.start_registry(5001, tls=(directory / 'known.crt', directory / 'known.key'))
         cls.node.start_registry(5002, tls=(directory / 'unknown.crt', directory / 'unknown.key'))
@@ -180,7 +182,14 @@ class Registries(NodeTest):
             'mirrors': {'registry.invalid': {'endpoint': ['http://127.0.0.1:9', 'http://127.0.0.1:5000/v2'],
                                              'rewrite': {'^team/(.*)': 'mirrored/$1'}}},
             'configs': {'127.0.0.1:5000': {'auth': {'username': USER, 'password': PASSWORD}},
-                        '127.0.0.1:5001': {'tls': {'ca_file': str(directory / 'known.crt')}}}}))
+                        '127.0.0.1:5001': {'tls': {'ca_file': str(directory / 'known.crt')}},
+                        'inside.invalid:5001': {'tls': {'ca_file': str(directory / 'known.crt')}}}}))
+        cls.proxy_log = directory / 'proxy.log'
+        with open(cls.proxy_log, 'wb') as log:
+            proxy = cls.node.popen(sys.executable, pathlib.Path(__file__).with_name('connect_proxy.py'), 3128, 'ann:secret', stdout=log, stderr=log)
+        cls.addClassCleanup(proxy.wait)
+        cls.addClassCleanup(proxy.kill)
+        cls.node.variables = {'HTTPS_PROXY': 'http://ann:secret@127.0.0.1:3128', 'NO_PROXY': 'direct.invalid'}
         cls.node.flags = ['--private-registry', directory / 'registries.yaml', '--disable', 'dns']
         cls.node.start()
         wait_for(cls.node.node_ready, 20, message='the node is ready')
@@ -198,6 +207,14 @@ class Registries(NodeTest):
         self.assertEqual('tls\n', self.run_pod('known', 'echo $V', image='127.0.0.1:5001/tls:1'))
         self.apply(pod('unknown', 'true', image='127.0.0.1:5002/tls:1'))
         self.assertIn('certificate', self.wait_event('unknown', 'Failed to pull image')[0])
+
+    def test_a_proxy(self):
+        self.node.push_image('127.0.0.1:5001/proxied:1', '--env', 'V=proxied')
+        self.assertEqual('proxied\n', self.run_pod('proxied', 'echo $V', image='inside.invalid:5001/proxied:1'))
+        self.assertIn('CONNECT inside.invalid:5001', self.proxy_log.read_text())
+        self.apply(pod('direct', 'true', image='direct.invalid:5001/proxied:1'))
+        self.assertIn('direct.invalid', self.wait_event('direct', 'Failed to pull image')[0])
+        self.assertNotIn('CONNECT direct.invalid', self.proxy_log.read_text())
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@
 #include "brume/base/result.h"
 #include "brume/base/task_fwd.h"
 #include "brume/http/message.h"
+#include "brume/http/proxy.h"
 #include "brume/http/stream.h"
 
 namespace brume::http {
@@ -29,6 +30,7 @@ struct ClientOptions {
   std::chrono::milliseconds stream_timeout{0};         ///< between two pieces of a body that is read by open(); 0: none
   std::size_t max_body = 64U << 20;
   int max_redirects = 0;          ///< followed for GET and HEAD only; Authorization is dropped when the host changes
+  Proxies proxies = {};           ///< for requests without dial_address and unix socket
   std::string dial_address = {};  ///< numeric address to connect to instead of resolving the host (checked addresses)
 };
 

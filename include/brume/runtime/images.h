@@ -14,6 +14,7 @@
 #include "brume/base/json.h"
 #include "brume/base/result.h"
 #include "brume/base/task_fwd.h"
+#include "brume/http/proxy.h"
 
 namespace brume::runtime {
 
@@ -74,6 +75,7 @@ struct Registries {
 struct ImageOptions {
   std::string dir;  ///< e.g. /var/lib/brume/images
   Registries registries;
+  http::Proxies proxies;  ///< between here and registries
   int parallel_layers = 3;
   /// A download without a byte for so long is begun anew where it was.
   std::chrono::milliseconds stall_timeout{60'000};

@@ -187,6 +187,7 @@ RegistryClient::Endpoint* RegistryClient::add_endpoint(const ImageOptions& optio
   client_options.max_redirects = 5;
   client_options.max_body = kMaxManifest;
   client_options.stream_timeout = options.stall_timeout;
+  client_options.proxies = options.proxies;
   if (known != hosts.end()) {
     const RegistryHost& config = known->second;
     if (!endpoint->auth) endpoint->auth = config.auth;
