@@ -97,9 +97,10 @@ Result<std::optional<std::string>> key_value(const Json& ref, bool is_map, const
 Result<std::optional<std::string>> file_value(const Json& ref, const EnvFiles& files) {
   const std::string path(str(ref, "path"));
   const auto it = files.find({std::string(str(ref, "volumeName")), path});
+  const std::optional<std::string> text = it == files.end() ? std::nullopt : it->second;
   std::optional<std::string> value;
-  if (it != files.end() && it->second) {
-    auto found = env_file_value(*it->second, str(ref, "key"));
+  if (text) {
+    auto found = env_file_value(*text, str(ref, "key"));
     if (!found) return fail(wrap(std::move(found).error(), "couldn't parse env file \"" + path + "\""));
     value = *std::move(found);
   }
