@@ -53,7 +53,7 @@ bool NodeCache::set_pod(const ObjectPtr& pod, const std::string& node_name) {
              .footprint = decode_footprint(spec, at(value, "status")),
              .priority = num(spec, "priority"),
              .generation = pod->generation()};
-  now.resizing = !(now.footprint.requests == pod_requests(spec));
+  now.resizing = !(now.footprint.requests == pod_requests(spec, Json()));
   bool less = false;
   if (known) {
     Resources most = it->second.footprint.requests;

@@ -37,9 +37,9 @@ const std::string& resource_name(std::uint16_t id);
 /// What a pod asks for: its containers' requests and its restartable init containers', or the peak while it
 /// initialises, whichever is larger; pod-level requests before these; overhead on top (KEP-753, KEP-2837, KEP-688).
 /// Of a pod that runs, `status` counts too: while it is being resized (KEP-1287) it takes the most of what it asks for,
-/// what it was granted and what it has.
-Resources pod_requests(const Json& pod_spec, const Json& status = {});
+/// what it was granted and what it has. A pod that does not run yet has none (null).
+Resources pod_requests(const Json& pod_spec, const Json& status);
 /// The same with 100m CPU and 200 MiB for containers that ask for none, which is what nodes are compared by.
-Resources scoring_requests(const Json& pod_spec, const Json& status = {});
+Resources scoring_requests(const Json& pod_spec, const Json& status);
 
 }  // namespace brume::scheduler

@@ -49,7 +49,7 @@ PodInfo decode_pod(const ObjectPtr& pod) {
               .priority = num(spec, "priority"),
               .may_preempt = str(spec, "preemptionPolicy") != "Never",
               .gated = !at(spec, "schedulingGates").empty(),
-              .footprint = decode_footprint(spec)};
+              .footprint = decode_footprint(spec, Json())};
   if (out.scheduler.empty()) out.scheduler = "default-scheduler";
   const auto& selector = at(spec, "nodeSelector");
   if (selector.is_object()) {

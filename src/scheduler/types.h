@@ -57,8 +57,8 @@ struct PodInfo {
 };
 
 PodInfo decode_pod(const ObjectPtr& pod);
-/// `status` counts for a pod that is on a node.
-Footprint decode_footprint(const Json& pod_spec, const Json& status = {});
+/// `status` counts for a pod that is on a node; null before.
+Footprint decode_footprint(const Json& pod_spec, const Json& status);
 
 /// What a node offers, and what is taken of it.
 struct NodeInfo {

@@ -86,10 +86,10 @@ TEST_CASE("requests of a pod") {
       {{{"containers", Json::array({container("100m")})}, {"overhead", {{"cpu", "30m"}}}}, 130},
       {{{"containers", Json::array({container("100m")})}, {"resources", {{"requests", {{"cpu", "1"}}}}}}, 1000},
   };
-  for (const auto& k : cases) CHECK(pod_requests(k.spec).basic[Resources::kCpu] == k.milli);
+  for (const auto& k : cases) CHECK(pod_requests(k.spec, Json()).basic[Resources::kCpu] == k.milli);
   const Json empty = {{"containers", Json::array({Json::object(), Json::object()})}};
-  CHECK(scoring_requests(empty).basic[Resources::kCpu] == 200);
-  CHECK(scoring_requests(empty).basic[Resources::kMemory] == 2 * 200LL * 1024 * 1024);
+  CHECK(scoring_requests(empty, Json()).basic[Resources::kCpu] == 200);
+  CHECK(scoring_requests(empty, Json()).basic[Resources::kMemory] == 2 * 200LL * 1024 * 1024);
 }
 
 TEST_CASE("resources fit") {
