@@ -405,6 +405,7 @@ Task<Status> Assembly::Parts::start_control() {
   controller::Options controller_options;
   controller_options.root_ca_pem = pki->server_ca_pem();
   controller_options.service_ip = nth_address(options.service_cidr, 1);
+  controller_options.service_cidr = options.service_cidr;
   controller_options.advertise_address = options.advertise_address;
   controller_options.secure_port = options.https_listen_port;
   controllers = std::make_unique<controller::Controllers>(*control_informers, controller_options);

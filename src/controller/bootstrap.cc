@@ -114,7 +114,39 @@ class KubernetesService final : public Controller {
     if (context_.options.service_ip.empty()) co_return Status{};
     BRUME_CO_CHECK(co_await ensure(services_, service()));
     BRUME_CO_CHECK(co_await ensure(endpoints_, endpoints()));
-    co_return co_await ensure(slices_, slice());
+    BRUME_CO_CHECK(co_await ensure(slices_, slice()));
+    if (context_.options.service_cidr.empty()) co_return Status{};
+    co_return co_await ensure_range();
+  }
+
+  // The ServiceCIDR of the range that addresses are taken from. What it says cannot change: of another range it is made
+  // anew.
+  Task<Status> ensure_range() {
+    const auto& ranges = api::res("servicecidrs.networking.k8s.io");
+    const Json wanted = Json::array({context_.options.service_cidr});
+    auto there = co_await client().get(ranges, "", "kubernetes");
+    if (there && at((*there)->parse(), "spec", "cidrs") != wanted) {
+      BRUME_CO_CHECK(co_await client().remove(ranges, "", "kubernetes"));
+      there = fail(Code::kNotFound, "");
+    }
+    if (!there && there.error().code == Code::kNotFound) {
+      Json body = {{"metadata", {{"name", "kubernetes"}}}, {"spec", {{"cidrs", wanted}}}};
+      there = co_await client().create(ranges, "", std::move(body));
+    }
+    if (!there) co_return fail(there.error());
+    const Json now = (*there)->parse();
+    if (!client::find_condition(at(now, "status"), "Ready").is_null()) co_return Status{};
+    const std::string time = format_rfc3339(context_.clock().now());
+    Json ready = {{"type", "Ready"},
+                  {"status", "True"},
+                  {"reason", ""},
+                  {"message", "Kubernetes default Service CIDR is ready"},
+                  {"lastTransitionTime", time}};
+    Json patch = {{"status", {{"conditions", Json::array({std::move(ready)})}}}};
+    auto written = co_await client().patch(ranges, "", "kubernetes", client::PatchType::kMerge, std::move(patch),
+                                           {.subresource = "status"});
+    if (!written) co_return fail(written.error());
+    co_return Status{};
   }
 
   /// Makes the object hold `wanted`'s fields (others, such as those defaulted, are left alone).

@@ -21,6 +21,7 @@ struct Options {
   /// The Service `kubernetes`: its address (first of the service range), and where the server answers. An empty
   /// service_ip leaves the service alone.
   std::string service_ip = {};
+  std::string service_cidr = {};  ///< of the ServiceCIDR `kubernetes`; empty: none is made
   std::string advertise_address = {};
   std::uint16_t secure_port = 6443;
 

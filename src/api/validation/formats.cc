@@ -280,23 +280,27 @@ std::string canonical_address(std::string_view bytes) {
 
 bool is_ipv6(std::string_view text) { return text.find(':') != std::string_view::npos; }
 
-void check_ip(Errors& errors, const Path& path, std::string_view value) {
-  if (parse_address(value)) return;
+Messages ip_address(std::string_view value) {
+  if (parse_address(value)) return {};
   const std::string copy(value);
   char bytes[16];
-  if (inet_pton(AF_INET6, copy.c_str(), bytes) == 1) {
-    errors.invalid(path, value, "must not be an IPv4-mapped IPv6 address");
-  } else {
-    errors.invalid(path, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
-  }
+  if (inet_pton(AF_INET6, copy.c_str(), bytes) == 1) return {"must not be an IPv4-mapped IPv6 address"};
+  return {"must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"};
+}
+
+Messages canonical_ip_name(std::string_view value) {
+  const auto bytes = parse_address(value);
+  if (!bytes) return ip_address(value);
+  const auto canonical = canonical_address(*bytes);
+  return canonical == value ? Messages() : Messages{"must be in canonical form (" + quote(canonical) + ")"};
+}
+
+void check_ip(Errors& errors, const Path& path, std::string_view value) {
+  check_format(errors, path, value, ip_address);
 }
 
 void check_canonical_ip(Errors& errors, const Path& path, std::string_view value) {
-  const auto bytes = parse_address(value);
-  if (!bytes) return check_ip(errors, path, value);
-  if (const auto canonical = canonical_address(*bytes); canonical != value) {
-    errors.invalid(path, value, "must be in canonical form (" + quote(canonical) + ")");
-  }
+  check_format(errors, path, value, canonical_ip_name);
 }
 
 void check_cidr(Errors& errors, const Path& path, std::string_view value) {

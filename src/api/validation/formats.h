@@ -25,6 +25,8 @@ using Format = Messages (*)(std::string_view);
 [[nodiscard]] Messages port_name(std::string_view value);   ///< RFC 6335 service name
 [[nodiscard]] Messages percent(std::string_view value);
 [[nodiscard]] Messages http_header_name(std::string_view value);
+[[nodiscard]] Messages ip_address(std::string_view value);
+[[nodiscard]] Messages canonical_ip_name(std::string_view value);  ///< of an IPAddress
 [[nodiscard]] Messages port_number(std::int64_t value);
 [[nodiscard]] Messages id_number(std::int64_t value);  ///< a user or group id
 

@@ -81,5 +81,9 @@ void create_ingress(Errors& errors, const Json& object);
 void create_ingress_class(Errors& errors, const Json& object);
 void update_ingress_class(Errors& errors, const Json& object, const Json& old);
 void create_network_policy(Errors& errors, const Json& object);
+void create_ip_address(Errors& errors, const Json& object);
+void update_ip_address(Errors& errors, const Json& object, const Json& old);
+void create_service_cidr(Errors& errors, const Json& object);
+void update_service_cidr(Errors& errors, const Json& object, const Json& old);
 
 }  // namespace brume::api::validation

@@ -239,6 +239,50 @@ void update_ingress_class(Errors& errors, const Json& object, const Json& old) {
   check_immutable(errors, kSpec / "controller", at(object, "spec", "controller"), at(old, "spec", "controller"));
 }
 
+void create_ip_address(Errors& errors, const Json& object) {
+  const Path path = kSpec / "parentRef";
+  const Json& parent = at(object, "spec", "parentRef");
+  if (!parent.is_object()) return errors.required(path, "");
+  if (const auto group = str(parent, "group"); !group.empty()) {  // the core group is none
+    check_format(errors, path / "group", group, dns1123_subdomain);
+  }
+  for (const char* key : {"resource", "name", "namespace"}) {
+    const auto value = str(parent, key);
+    if (!value.empty()) {
+      check_format(errors, path / key, value, path_segment);
+    } else if (key != std::string_view("namespace")) {
+      errors.required(path / key, "");
+    }
+  }
+}
+void update_ip_address(Errors& errors, const Json& object, const Json& old) {
+  check_immutable(errors, kSpec / "parentRef", at(object, "spec", "parentRef"), at(old, "spec", "parentRef"));
+}
+
+void create_service_cidr(Errors& errors, const Json& object) {
+  const Path path = kSpec / "cidrs";
+  const auto& cidrs = items(at(object, "spec", "cidrs"));
+  if (cidrs.empty()) return errors.required(path, "at least one CIDR required");
+  if (cidrs.size() > 2) return errors.invalid(path, at(object, "spec"), "may only hold up to 2 values");
+  for (std::size_t i = 0; i < cidrs.size(); ++i) check_cidr(errors, path[i], str(cidrs[i]));
+  if (cidrs.size() == 2 && is_ipv6(str(cidrs[0])) == is_ipv6(str(cidrs[1]))) {
+    errors.invalid(path, at(object, "spec", "cidrs"),
+                   "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64");
+  }
+}
+void update_service_cidr(Errors& errors, const Json& object, const Json& old) {
+  constexpr const char* kFixed = "field is immutable";
+  const Path path = kSpec / "cidrs";
+  const auto& now = items(at(object, "spec", "cidrs"));
+  const auto& before = items(at(old, "spec", "cidrs"));
+  const bool second = before.size() == 1 && now.size() == 2;  // the other family's may be added
+  if (now.size() != before.size() && !second) return errors.invalid(path, at(object, "spec", "cidrs"), kFixed);
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    if (now[i] != before[i]) errors.invalid(path[i], now[i], kFixed);
+  }
+  if (second) create_service_cidr(errors, object);
+}
+
 void create_network_policy(Errors& errors, const Json& object) {
   const Json& spec = at(object, "spec");
   check_label_selector(errors, kSpec / "podSelector", at(spec, "podSelector"));

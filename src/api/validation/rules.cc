@@ -50,6 +50,8 @@ constexpr std::array kRules = {
     Rules{"networking.k8s.io", "ingresses", dns1123_subdomain, create_ingress},
     Rules{"networking.k8s.io", "ingressclasses", dns1123_subdomain, create_ingress_class, update_ingress_class},
     Rules{"networking.k8s.io", "networkpolicies", dns1123_subdomain, create_network_policy},
+    Rules{"networking.k8s.io", "ipaddresses", canonical_ip_name, create_ip_address, update_ip_address},
+    Rules{"networking.k8s.io", "servicecidrs", dns1123_subdomain, create_service_cidr, update_service_cidr},
 };
 
 }  // namespace

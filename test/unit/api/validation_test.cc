@@ -147,6 +147,39 @@ TEST_CASE("services") {
                   {"spec.clusterIPs[0]: Invalid value: []: primary clusterIP can not be unset"}}});
 }
 
+TEST_CASE("addresses and ranges of services") {
+  constexpr const char* kAddress = R"({"apiVersion":"networking.k8s.io/v1","kind":"IPAddress",
+    "metadata":{"name":"2001:db8::1"},"spec":{"parentRef":{"resource":"services","namespace":"n","name":"a"}}})";
+  check_all("ipaddresses.networking.k8s.io", kAddress,
+            {{R"({"metadata":{"name":"10.43.0.9"}})", {}},
+             {R"({"metadata":{"name":"2001:DB8::1"}})",
+              {R"(metadata.name: Invalid value: "2001:DB8::1": must be in canonical form ("2001:db8::1"))"}},
+             {R"({"metadata":{"name":"web"}})",
+              {"metadata.name: Invalid value: \"web\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"}},
+             {R"({"spec":{"parentRef":null}})", {"spec.parentRef: Required value"}},
+             {R"({"spec":{"parentRef":{"resource":"","name":"a/b"}}})",
+              {"spec.parentRef.resource: Required value",
+               "spec.parentRef.name: Invalid value: \"a/b\": may not contain '/'"}}});
+  check_updates("ipaddresses.networking.k8s.io", kAddress,
+                {{R"({"metadata":{"labels":{"a":"b"}}})", {}},
+                 {R"({"spec":{"parentRef":{"name":"b"}}})",
+                  {"spec.parentRef: Invalid value: {\"name\":\"b\",\"namespace\":\"n\",\"resource\":\"services\"}: "
+                   "field is immutable"}}});
+  constexpr const char* kRange = R"({"apiVersion":"networking.k8s.io/v1","kind":"ServiceCIDR",
+    "metadata":{"name":"more"},"spec":{"cidrs":["10.50.0.0/24"]}})";
+  check_all(
+      "servicecidrs.networking.k8s.io", kRange,
+      {{R"({"spec":{"cidrs":["10.50.0.0/24","2001:db8::/64"]}})", {}},
+       {R"({"spec":{"cidrs":[]}})", {"spec.cidrs: Required value: at least one CIDR required"}},
+       {R"({"spec":{"cidrs":["10.50.0.0/24","10.51.0.0/24"]}})",
+        {R"(spec.cidrs: Invalid value: ["10.50.0.0/24","10.51.0.0/24"]: may specify no more than one IP for each IP )"
+         "family, i.e 192.168.0.0/24 and 2001:db8::/64"}}});
+  check_updates("servicecidrs.networking.k8s.io", kRange,
+                {{R"({"spec":{"cidrs":["10.50.0.0/24","2001:db8::/64"]}})", {}},
+                 {R"({"spec":{"cidrs":["10.51.0.0/24"]}})",
+                  {"spec.cidrs[0]: Invalid value: \"10.51.0.0/24\": field is immutable"}}});
+}
+
 TEST_CASE("containers") {
   check_all(
       "pods", kPod,

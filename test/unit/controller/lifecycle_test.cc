@@ -349,12 +349,18 @@ TEST_CASE("all controllers start and stop together") {
   test::FakeClient api(clock);
   loop.run_and_wait([&]() -> Task<void> {
     client::InformerFactory informers(api, loop.executor(), clock);
-    Controllers all(informers, {.root_ca_pem = "PEM", .service_ip = "10.43.0.1", .advertise_address = "192.0.2.1"});
+    Controllers all(informers, {.root_ca_pem = "PEM",
+                                .service_ip = "10.43.0.1",
+                                .service_cidr = "10.43.0.0/16",
+                                .advertise_address = "192.0.2.1"});
     all.start();
     co_await test::settle(400);
     clock.advance(1s);
     co_await test::settle(400);
     CHECK(api.find("services", "default", "kubernetes") != nullptr);
+    const Json range = api.json("servicecidrs.networking.k8s.io", "", "kubernetes");
+    CHECK(at(range, "spec", "cidrs") == Json::array({"10.43.0.0/16"}));
+    CHECK(str(client::find_condition(at(range, "status"), "Ready"), "status") == "True");
     co_await all.stop();
     co_await informers.stop();
   });
