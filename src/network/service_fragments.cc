@@ -53,14 +53,15 @@ ChainSpec lookup_chain(const FamilyTraits& f) {
   load_port(by_address, f.address_registers).verdict_map(kServiceIps, 0);
   Rule not_local;
   not_local.fib_address_type(true, 0).compare_u32(0, RTN_LOCAL, false).verdict(kReturn);
-  // Node ports are not served on loopback: that needs route_localnet, which opens the node's loopback to its
-  // neighbours.
-  Rule loopback;
-  load_destination(loopback, f, 0);
-  in_block(loopback, loopback_block(f.family), 0).verdict(kReturn);
   Rule by_node_port;
   load_port(by_node_port, 0).verdict_map(kNodePorts, 0);
-  chain.rules = {by_address, not_local, loopback, by_node_port};
+  chain.rules = {by_address, not_local, by_node_port};
+  if (f.family == nft::Family::kIpv6) {  // IPv4's loopback is routed to pods as for host ports: see pod_rules.cc
+    Rule loopback;
+    load_destination(loopback, f, 0);
+    in_block(loopback, loopback_block(f.family), 0).verdict(kReturn);
+    chain.rules.insert(chain.rules.begin() + 2, loopback);
+  }
   return chain;
 }
 

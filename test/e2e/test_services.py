@@ -1,5 +1,6 @@
 """Services and cluster DNS, asked from pods and from the node."""
 import collections
+import json
 import re
 import unittest
 
@@ -73,6 +74,13 @@ class Services(NodeTest):
         self.apply(service('np', {'app': 'web'}, {'port': 80, 'targetPort': 8080, 'nodePort': 30123}, type='NodePort'))
         for pod_name in (None, 'client'):
             self.assertTrue(self.fetch(f'{self.node_ip()}:30123', pod_name=pod_name).startswith('web-'))
+        # On the node itself by its loopback address too, whatever the policy, and where the endpoint is the node's own address.
+        for policy in ('Cluster', 'Local'):
+            self.k('patch', 'svc', 'np', '-p', json.dumps({'spec': {'externalTrafficPolicy': policy}}))
+            self.wait(lambda: self.fetch('127.0.0.1:30123', pod_name=None).startswith('web-'), 10)
+        self.apply(pod('own', 'mkdir -p /www; echo own > /www/index.html; exec httpd -f -p 8089 -h /www', hostNetwork=True),
+                   service('own', {'app': 'own'}, {'port': 80, 'targetPort': 8089, 'nodePort': 30124}, type='NodePort'))
+        self.wait(lambda: self.node.run('curl', '-s', '--max-time', '2', 'http://127.0.0.1:30124/', check=False).stdout == 'own\n', 10)
         again = self.kubectl('create', 'service', 'nodeport', 'np2', '--tcp=80:8080', '--node-port=30123')
         self.assertIn('provided port is already allocated', again.stderr)
         far = self.kubectl('create', 'service', 'nodeport', 'np3', '--tcp=80:8080', '--node-port=99')

@@ -141,7 +141,7 @@ TEST_CASE("without rules a service address goes nowhere") {
   });
 }
 
-TEST_CASE("node ports: from outside, from pods, from the node; not on loopback") {
+TEST_CASE("node ports: from outside, from pods, from the node, by its loopback address too") {
   for (bool hooks : {false, true}) {
     in_new_netns([&] {
       bridge_hooks(hooks);
@@ -160,7 +160,10 @@ TEST_CASE("node ports: from outside, from pods, from the node; not on loopback")
       CHECK(tally(&t.a.netns, "192.0.2.1", 30080, 10)["timeout"] == 0);
       CHECK(tally(&t.c.netns, "10.42.0.1", 30080, 10)["timeout"] == 0);
       CHECK(tally(nullptr, "192.0.2.1", 30080, 10)["timeout"] == 0);
-      CHECK(ask(nullptr, Protocol::kTcp, "127.0.0.1", 30080) == "refused");
+      CHECK(tally(nullptr, "127.0.0.1", 30080, 10)["timeout"] == 0);
+      CHECK(ask(nullptr, Protocol::kTcp, "127.0.0.1", 30080).ends_with(" 10.42.0.1"));
+      CHECK(ask(nullptr, Protocol::kUdp, "127.0.0.1", 30080) == "a 10.42.0.1");
+      CHECK(ask(nullptr, Protocol::kTcp, "127.0.0.1", 30081) == "refused");
       CHECK(ask(&t.outside, Protocol::kTcp, "192.0.2.1", 80) == "refused");
       CHECK(ask(&t.outside, Protocol::kTcp, "192.0.2.1", 30081) == "refused");
     });
