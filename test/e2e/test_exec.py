@@ -41,6 +41,8 @@ class Exec(NodeTest):
                 return channels
             if opcode == WebSocket.PING:
                 socket.send(WebSocket.PONG, payload)
+            elif opcode == WebSocket.PONG:
+                pass  # of a ping that the test has sent
             elif base64_text:
                 channels[int(chr(payload[0]))] += base64.b64decode(payload[1:])
             else:
