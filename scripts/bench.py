@@ -3,6 +3,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import dataclasses
+import itertools
 import json
 import multiprocessing
 import os
@@ -167,6 +168,7 @@ class Bench:
         self.roots = list(options.server_pid)
         self.cluster = self.api = None
         self.namespaces = []
+        self.numbers = itertools.count()
         self.token = ''
 
     def add(self, name, value, unit, budget=None, at_least=False):
@@ -191,14 +193,16 @@ class Bench:
         self.cluster = Cluster(self.options.kubeconfig or self.server.kubeconfig)
         self.api = self.cluster.connect()
 
-    def namespace(self, name):
-        """A namespace of the bench's own, with the account that wrk uses."""
-        name = f'bench-{name}-{os.getpid()}'
+    def namespace(self, name, pods=False):
+        """A namespace of the bench's own. Pods are refused in it before its default account is there."""
+        name = f'bench-{name}-{os.getpid()}-{next(self.numbers)}'
         self.api.create('/api/v1/namespaces', {'apiVersion': 'v1', 'kind': 'Namespace', 'metadata': {'name': name}})
         self.namespaces.append(name)
         path = f'/api/v1/namespaces/{name}'
+        if not pods:
+            return name, path
         deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:  # pods are refused before the account is there
+        while time.monotonic() < deadline:
             if self.api.call('GET', f'{path}/serviceaccounts/default', allow=(404,)).get('kind') == 'ServiceAccount':
                 return name, path
             time.sleep(0.02)
@@ -269,7 +273,7 @@ class Bench:
 
     def pods(self):
         """One pod after the other: from the request to the watch event that says Running, and from delete to gone."""
-        _, path = self.namespace('pods')
+        _, path = self.namespace('pods', pods=True)
         version = self.api.get(f'{path}/pods')['metadata']['resourceVersion']
         events = self.cluster.connect(timeout=60).watch(f'{path}/pods', version)
         running, gone = [], []
@@ -292,7 +296,7 @@ class Bench:
         self.add_cpu('  server CPU for each pod', cpu, len(running))
 
     def deployment(self):
-        name, path = self.namespace('deploy')
+        name, path = self.namespace('deploy', pods=True)
         replicas, labels = 30, {'app': 'bench'}
         apps = f'/apis/apps/v1/namespaces/{name}/deployments'
         version = self.api.get(apps)['metadata']['resourceVersion']
@@ -324,12 +328,13 @@ class Bench:
         if self.token:
             return self.token
         name, path = self.namespace('load')
+        self.api.create(f'{path}/serviceaccounts', {'apiVersion': 'v1', 'kind': 'ServiceAccount', 'metadata': {'name': 'load'}})
         binding = {'apiVersion': 'rbac.authorization.k8s.io/v1', 'kind': 'ClusterRoleBinding', 'metadata': {'name': name},
                    'roleRef': {'apiGroup': 'rbac.authorization.k8s.io', 'kind': 'ClusterRole', 'name': 'cluster-admin'},
-                   'subjects': [{'kind': 'ServiceAccount', 'name': 'default', 'namespace': name}]}
+                   'subjects': [{'kind': 'ServiceAccount', 'name': 'load', 'namespace': name}]}
         self.api.create('/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', binding)
         request = {'apiVersion': 'authentication.k8s.io/v1', 'kind': 'TokenRequest', 'spec': {'expirationSeconds': 3600}}
-        self.token = self.api.create(f'{path}/serviceaccounts/default/token', request)['status']['token']
+        self.token = self.api.create(f'{path}/serviceaccounts/load/token', request)['status']['token']
         return self.token
 
     def wrk(self, path, clients, *arguments):

@@ -16,14 +16,14 @@ class ApiError(Exception):
 
 
 class Cluster:
-    """Where a kubeconfig points. It is read line by line (Python has no YAML): one cluster and one user are expected in it,
-    as brume, kubeadm, k3s and kind write them."""
+    """Where a kubeconfig points. It is read line by line, a {, member} or [, item] being one too (Python has no YAML): one
+    cluster and one user are expected in it, as brume, kubeadm, k3s and kind write them."""
 
     def __init__(self, kubeconfig):
-        text = pathlib.Path(kubeconfig).read_text()
+        text = re.sub(r'[{}\[\],]', '\n', pathlib.Path(kubeconfig).read_text())
 
         def field(name):
-            match = re.search(rf'^\s*-?\s*{name}:\s*"?([^"\s]+)"?\s*$', text, re.M)
+            match = re.search(rf'^\s*-?\s*"?{name}"?:\s*"?([^"\s]+)"?\s*$', text, re.M)
             return match.group(1) if match else None
 
         def content(name):
@@ -31,6 +31,8 @@ class Cluster:
                 return base64.b64decode(data).decode()
             return pathlib.Path(field(name)).read_text() if field(name) else None
 
+        if field('server') is None:
+            raise SystemExit(f'{kubeconfig}: no cluster with a server is in it')
         self.url = field('server').rstrip('/')
         where = urllib.parse.urlsplit(self.url)
         self.host, self.port = where.hostname, where.port or 443
