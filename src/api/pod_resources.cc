@@ -23,12 +23,6 @@ Amounts amounts_in(const Json& list) {
   return out;
 }
 
-void put_pod_level(Amounts& amounts, const Json& list) {
-  for (const auto& [name, amount] : amounts_in(list)) {
-    if (is_pod_level_resource(name)) amounts[name] = amount;
-  }
-}
-
 }  // namespace
 
 bool is_pod_level_resource(std::string_view name) {
@@ -66,16 +60,22 @@ Amounts container_amounts(const Json& pod_spec, std::string_view which) {
   return running;
 }
 
+Amounts pod_amounts(const Json& pod_spec, std::string_view which) {
+  Amounts out = container_amounts(pod_spec, which);
+  for (const auto& [name, amount] : amounts_in(at(pod_spec, "resources", which))) {
+    if (is_pod_level_resource(name)) out[name] = amount;
+  }
+  return out;
+}
+
 Amounts pod_requests(const Json& pod_spec) {
-  Amounts out = container_amounts(pod_spec, "requests");
-  put_pod_level(out, at(pod_spec, "resources", "requests"));
+  Amounts out = pod_amounts(pod_spec, "requests");
   add_to(out, amounts_in(at(pod_spec, "overhead")));
   return out;
 }
 
 Amounts pod_limits(const Json& pod_spec) {
-  Amounts out = container_amounts(pod_spec, "limits");
-  put_pod_level(out, at(pod_spec, "resources", "limits"));
+  Amounts out = pod_amounts(pod_spec, "limits");
   for (const auto& [name, amount] : amounts_in(at(pod_spec, "overhead"))) {
     const auto limit = out.find(name);
     if (limit != out.end() && !limit->second.is_zero()) limit->second += amount;  // none stays none

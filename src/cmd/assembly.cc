@@ -365,7 +365,11 @@ Task<Status> Assembly::Parts::start_api() {
   runtime::ImageOptions image_options;
   image_options.dir = options.data_dir + "/images";
   image_options.registries = std::move(registries);
-  BRUME_CO_TRY(image_options.proxies, http::Proxies::from_environment());
+  if (auto proxies = http::Proxies::from_environment()) {
+    image_options.proxies = *std::move(proxies);
+  } else {
+    log::warn("images are pulled without a proxy", {{"error", proxies.error().message}});
+  }
   BRUME_CO_TRY(images, runtime::Images::open(std::move(image_options), node.executor()));
 
   http::ServerOptions http_options;

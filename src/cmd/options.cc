@@ -226,7 +226,8 @@ const std::vector<Flag>& flags() {
       {"pod-max-pids", 0, Kind::kValue, "N", "processes and threads that one pod may have (0: no limit)",
        [](S& o, const V& v) { return set_pids(v, o); }},
       {"eviction-hard", 0, Kind::kValue, "SIGNAL<AMOUNT,...",
-       "when pods are evicted; empty for never (memory.available<100Mi,nodefs.available<5%,nodefs.inodesFree<5%)",
+       "when pods are refused and evicted; empty for never "
+       "(memory.available<100Mi,nodefs.available<5%,nodefs.inodesFree<5%,pid.available<5%)",
        [](S& o, const V& v) { return set_thresholds(v, o); }},
       {"stop-pods", 0, Kind::kSwitch, "",
        "end all pods when the server stops; else they go on and the next start adopts them",

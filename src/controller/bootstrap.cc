@@ -125,13 +125,19 @@ class KubernetesService final : public Controller {
     const auto& ranges = api::res("servicecidrs.networking.k8s.io");
     const Json wanted = Json::array({context_.options.service_cidr});
     auto there = co_await client().get(ranges, "", "kubernetes");
-    if (there && at((*there)->parse(), "spec", "cidrs") != wanted) {
+    const auto first = [](const Json& range) {
+      const Json& cidrs = at(range, "spec", "cidrs");
+      return cidrs.is_array() && !cidrs.empty() ? std::string(str(cidrs[0])) : std::string();
+    };
+    if (there && first((*there)->parse()) != context_.options.service_cidr) {
       BRUME_CO_CHECK(co_await client().remove(ranges, "", "kubernetes"));
       there = fail(Code::kNotFound, "");
     }
     if (!there && there.error().code == Code::kNotFound) {
       Json body = {{"metadata", {{"name", "kubernetes"}}}, {"spec", {{"cidrs", wanted}}}};
       there = co_await client().create(ranges, "", std::move(body));
+      // It is on its way out: its end is not waited for here.
+      if (!there && there.error().code == Code::kAlreadyExists) co_return Status{};
     }
     if (!there) co_return fail(there.error());
     const Json now = (*there)->parse();

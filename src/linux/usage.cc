@@ -29,6 +29,8 @@ struct Level {
 
 class Walk {
  public:
+  explicit Walk(const std::atomic<bool>* stop) : stop_(stop) {}
+
   Result<TreeUsage> run(const std::string& path) {
     Fd root(::open(path.c_str(), kDirectory));
     if (!root.valid()) {
@@ -39,7 +41,10 @@ class Walk {
     if (::fstat(root.get(), &info) != 0) return fail_errno(errno, "stat " + path);
     device_ = info.st_dev;
     enter(std::move(root), info);
-    while (!levels_.empty()) step();
+    while (!levels_.empty()) {
+      if (stop_ != nullptr && *stop_) return fail(Code::kCancelled, "told to stop");
+      step();
+    }
     return usage_;
   }
 
@@ -99,6 +104,7 @@ class Walk {
     ++usage_.inodes;
   }
 
+  const std::atomic<bool>* stop_;
   dev_t device_ = 0;
   std::vector<Level> levels_;
   std::set<ino_t> linked_;  ///< files with several names that were counted
@@ -107,6 +113,6 @@ class Walk {
 
 }  // namespace
 
-Result<TreeUsage> tree_usage(const std::string& path) { return Walk().run(path); }
+Result<TreeUsage> tree_usage(const std::string& path, const std::atomic<bool>* stop) { return Walk(stop).run(path); }
 
 }  // namespace brume::linux_os

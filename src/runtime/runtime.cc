@@ -122,7 +122,7 @@ class ShimRuntime final : public Runtime {
   Task<Result<std::unique_ptr<Session>>> attach(std::string sandbox_id, std::string container_id) override;
   Task<Status> reopen_log(std::string sandbox_id, std::string container_id) override;
   Task<Status> update_resources(std::string sandbox_id, std::string container_id, Json resources) override;
-  Task<Result<std::optional<std::uint64_t>>> memory_usage(std::string sandbox_id, std::string container_id) override;
+  Task<Result<std::optional<MemoryUse>>> memory_use(std::string sandbox_id, std::string container_id) override;
   [[nodiscard]] const std::vector<Limitation>& limitations() const override { return limitations_; }
   Task<void> stop() override;
 
@@ -545,14 +545,16 @@ Task<Status> ShimRuntime::update_resources(std::string sandbox_id, std::string c
   co_return co_await run_blocking([cgroup, resources] { return apply_resources(cgroup, resources, false); });
 }
 
-Task<Result<std::optional<std::uint64_t>>> ShimRuntime::memory_usage(std::string sandbox_id, std::string container_id) {
+Task<Result<std::optional<MemoryUse>>> ShimRuntime::memory_use(std::string sandbox_id, std::string container_id) {
   BRUME_CO_TRY(const linux_os::Cgroup cgroup, find_cgroup(sandbox_id, container_id));
-  co_return co_await run_blocking([cgroup]() -> Result<std::optional<std::uint64_t>> {
+  co_return co_await run_blocking([cgroup]() -> Result<std::optional<MemoryUse>> {
     if (!cgroup.has("memory.current")) return std::nullopt;
     BRUME_TRY(const std::string text, cgroup.read("memory.current"));
     const auto bytes = parse_int(trim(text));
     if (!bytes) return fail(Code::kIo, "memory.current of " + cgroup.path() + " is no number");
-    return static_cast<std::uint64_t>(*bytes);
+    const auto usage = static_cast<std::uint64_t>(*bytes);
+    const std::uint64_t files = cgroup.counter("memory.stat", "inactive_file");
+    return MemoryUse{usage, usage > files ? usage - files : 0};
   });
 }
 

@@ -15,7 +15,9 @@ using Amounts = std::map<std::string, Quantity, std::less<>>;  ///< by resource:
 /// What a pod's containers say at once, `which` being requests or limits: the running ones and sidecars together, or
 /// the greediest step of initialisation (KEP-753).
 [[nodiscard]] Amounts container_amounts(const Json& pod_spec, std::string_view which);
-/// ... with those of the pod as a whole in their place (KEP-2837), and its overhead.
+/// ... with those of the pod as a whole in their place (KEP-2837).
+[[nodiscard]] Amounts pod_amounts(const Json& pod_spec, std::string_view which);
+/// ... and its overhead.
 [[nodiscard]] Amounts pod_requests(const Json& pod_spec);
 [[nodiscard]] Amounts pod_limits(const Json& pod_spec);
 /// Whether a pod as a whole may ask for this resource: cpu, memory, huge pages.

@@ -1,6 +1,7 @@
 // What a directory tree takes of its disk.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 
@@ -14,7 +15,8 @@ struct TreeUsage {
 };
 
 /// Follows no symlink and leaves out other mounts. What comes or goes meanwhile may be counted or not; a path that is
-/// absent counts nothing. Needs a bounded number of file descriptors however deep the tree is. Blocks.
-Result<TreeUsage> tree_usage(const std::string& path);
+/// absent counts nothing. Needs a bounded number of file descriptors however deep the tree is. Blocks, until `stop` (if
+/// there is one) is set: kCancelled.
+Result<TreeUsage> tree_usage(const std::string& path, const std::atomic<bool>* stop = nullptr);
 
 }  // namespace brume::linux_os

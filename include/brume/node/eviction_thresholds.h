@@ -1,4 +1,4 @@
-// When the node evicts pods: the kubelet's --eviction-hard.
+// When the node is under pressure, takes no further pods and evicts some: the kubelet's --eviction-hard.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,8 @@
 
 namespace brume::node {
 
-/// `signal` is short when less than the amount, or the percentage of what there is in all, is available.
+/// `signal` is short when less than the amount, or the percentage of what there is in all, is available. For want of
+/// process ids nothing is evicted.
 struct EvictionThreshold {
   std::string signal;  ///< memory.available, nodefs.available, nodefs.inodesFree, pid.available; imagefs.* is nodefs.*
   std::int64_t amount = 0;  ///< bytes, inodes or process ids

@@ -72,6 +72,12 @@ struct ContainerStatus {
   std::vector<std::pair<std::string, std::string>> labels;
 };
 
+/// In bytes.
+struct MemoryUse {
+  std::uint64_t usage = 0;
+  std::uint64_t working_set = 0;  ///< without files that were read and could go at once, as the kubelet counts
+};
+
 struct ExecSpec {
   std::string sandbox_id;
   std::string container_id;
@@ -145,8 +151,8 @@ class Runtime {
   virtual Task<Status> reopen_log(std::string sandbox_id, std::string container_id) = 0;
   /// Sets limits of a running container, or of the whole pod where `container_id` is empty (OCI linux.resources).
   virtual Task<Status> update_resources(std::string sandbox_id, std::string container_id, Json resources) = 0;
-  /// The bytes that a container, or the whole pod, has now; nullopt where the kernel does not count them.
-  virtual Task<Result<std::optional<std::uint64_t>>> memory_usage(std::string sandbox_id, std::string container_id) = 0;
+  /// What a container, or the whole pod, has now; nullopt where the kernel does not count it.
+  virtual Task<Result<std::optional<MemoryUse>>> memory_use(std::string sandbox_id, std::string container_id) = 0;
 
   [[nodiscard]] virtual const std::vector<Limitation>& limitations() const = 0;
   /// Leaves pods running and lets go of them: the next adopt() takes over.

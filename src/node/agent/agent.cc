@@ -49,6 +49,7 @@ class Agent final : public NodeAgent, private PodDirectory {
         executor_(executor),
         group_(executor),
         worker_left_(executor),
+        collected_(executor),
         events_(parts.client, executor, parts.clock, "kubelet", options_.node_name),
         objects_(parts.client, executor, parts.clock),
         puller_(parts.images, events_, parts.clock),
@@ -129,6 +130,7 @@ class Agent final : public NodeAgent, private PodDirectory {
   Executor executor_;
   TaskGroup group_;
   Event worker_left_;
+  Event collected_;  ///< a collection of images has ended
   client::EventRecorder events_;
   ObjectCache objects_;
   ImagePuller puller_;
@@ -408,7 +410,8 @@ void Agent::tick(const Pressure& pressure) {
     rotating_ = true;
     group_.spawn("log rotation", keep_logs());
   }
-  if (!collecting_ && pressure.disk_used_percent >= options_.image_gc_high_percent) {
+  // A node that is short of disk lets go of all images that it can: see evictor_.
+  if (!collecting_ && !pressure.disk_short && pressure.disk_used_percent >= options_.image_gc_high_percent) {
     const int percent = pressure.disk_used_percent - options_.image_gc_low_percent;
     group_.spawn("image collection", collect_images(machine_.disk_bytes / 100 * percent));
   }
@@ -454,7 +457,7 @@ Task<void> Agent::keep_logs() {
 }
 
 Task<void> Agent::collect_images(std::int64_t bytes) {
-  if (collecting_) co_return;
+  while (collecting_) co_await collected_.wait();
   collecting_ = true;
   const auto in_use = [this](std::string_view id) {
     return std::any_of(workers_.begin(), workers_.end(), [&](const auto& item) { return item.second->uses_image(id); });
@@ -464,6 +467,7 @@ Task<void> Agent::collect_images(std::int64_t bytes) {
     if (!removed) log::warn("cannot remove an unused image", {{"image", id}, {"error", removed.error().message}});
   }
   collecting_ = false;
+  collected_.notify();
   reporter_.changed();
 }
 

@@ -20,7 +20,9 @@ void add(TreeUsage& sum, const TreeUsage& more) {
   sum.inodes += more.inodes;
 }
 
-TreeUsage usage_of(const std::string& path) { return linux_os::tree_usage(path).value_or(TreeUsage()); }
+TreeUsage usage_of(const std::string& path, const std::atomic<bool>& stop) {
+  return linux_os::tree_usage(path, &stop).value_or(TreeUsage());
+}
 
 bool on_disk(const Json& volume) {
   return volume.contains("emptyDir") && str(at(volume, "emptyDir"), "medium").empty();
@@ -52,12 +54,12 @@ TreeUsage PodDisk::total() const {
   return sum;
 }
 
-PodDisk measure(const PodPaths& paths) {
+PodDisk measure(const PodPaths& paths, const std::atomic<bool>& stop) {
   PodDisk out;
   for (const auto& [name, trees] : paths.containers) {
-    for (const std::string& tree : trees) add(out.containers[name], usage_of(tree));
+    for (const std::string& tree : trees) add(out.containers[name], usage_of(tree, stop));
   }
-  for (const auto& [name, tree] : paths.empty_dirs) out.empty_dirs[name] = usage_of(tree);
+  for (const auto& [name, tree] : paths.empty_dirs) out.empty_dirs[name] = usage_of(tree, stop);
   return out;
 }
 

@@ -1,6 +1,7 @@
 // Which pods have to go, and what is said of it: decisions over what pods use, in the kubelet's words.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -25,8 +26,8 @@ struct PodDisk {
   std::map<std::string, linux_os::TreeUsage> empty_dirs;
   [[nodiscard]] linux_os::TreeUsage total() const;
 };
-/// Blocks, for as long as it takes to look at every file. What cannot be read counts nothing.
-[[nodiscard]] PodDisk measure(const PodPaths& paths);
+/// Blocks, for as long as it takes to look at every file, or until `stop` is set. What cannot be read counts nothing.
+[[nodiscard]] PodDisk measure(const PodPaths& paths, const std::atomic<bool>& stop);
 
 /// Whether the pod has a limit of local disk: of an emptyDir on disk, or of ephemeral-storage.
 [[nodiscard]] bool has_disk_limit(const Json& pod);

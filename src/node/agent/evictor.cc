@@ -1,5 +1,7 @@
 #include "agent/evictor.h"
 
+#include <algorithm>
+
 #include "brume/base/log.h"
 #include "pod/pod.h"
 
@@ -7,21 +9,39 @@ namespace brume::node {
 
 namespace {
 
-// Looking at every file of large pods may cost this part of one CPU.
+// Looking at every file of a large pod may cost this part of one CPU, and its limits wait no longer than this.
 constexpr int kMeasuringShare = 100;
+constexpr std::chrono::minutes kMeasuringRest{2};
+// How long an evicted pod may take to leave the disk before another has to go (the kubelet's podCleanupTimeout).
+constexpr std::chrono::seconds kLeaving{30};
 
 struct Measured {
   std::string uid;
   PodDisk disk;
+  std::chrono::steady_clock::duration took{};
 };
 
-std::vector<Measured> measure_all(const std::vector<std::pair<std::string, PodPaths>>& pods) {
-  std::vector<Measured> out;
-  for (const auto& [uid, paths] : pods) out.push_back({uid, measure(paths)});
-  return out;
+using PodsToMeasure = std::vector<std::pair<std::string, PodPaths>>;
+
+Task<std::vector<Measured>> measure_all(PodsToMeasure pods, std::shared_ptr<std::atomic<bool>> stopped) {
+  co_return co_await run_blocking([pods = std::move(pods), stopped] {
+    std::vector<Measured> out;
+    for (const auto& [uid, paths] : pods) {
+      const auto begun = std::chrono::steady_clock::now();
+      PodDisk disk = measure(paths, *stopped);
+      if (*stopped) break;
+      out.push_back({uid, std::move(disk), std::chrono::steady_clock::now() - begun});
+    }
+    return out;
+  });
 }
 
 }  // namespace
+
+Task<void> Evictor::stop() {
+  *stopped_ = true;
+  co_await group_.stop();
+}
 
 void Evictor::check(const Pressure& pressure) {
   if (busy_) return;
@@ -30,13 +50,20 @@ void Evictor::check(const Pressure& pressure) {
 }
 
 Task<void> Evictor::pass(Pressure pressure) {
+  if (!pressure.memory_short && !pressure.disk_short) told_.clear();
+  // Memory does not wait until every file was looked at.
+  if (pressure.memory_short) co_await relieve(*pressure.memory_short);
   const bool evicted = co_await enforce_limits();
-  if (!evicted && pressure.memory_short) {
-    co_await relieve(*pressure.memory_short);
-  } else if (!evicted && pressure.disk_short) {
-    co_await relieve(*pressure.disk_short);
-  }
+  if (!evicted && !pressure.memory_short && pressure.disk_short) co_await relieve(*pressure.disk_short);
   busy_ = false;
+}
+
+bool Evictor::waits_for_the_last() const {
+  if (leaving_.empty() || parts_.clock.steady() >= leaving_until_) return false;
+  for (const PodWorker* worker : parts_.pods()) {
+    if (worker->uid() == leaving_) return !worker->torn_down();
+  }
+  return false;
 }
 
 PodWorker* Evictor::find(const std::string& uid) const {
@@ -47,18 +74,25 @@ PodWorker* Evictor::find(const std::string& uid) const {
 }
 
 Task<bool> Evictor::enforce_limits() {
-  if (parts_.clock.steady() < measure_after_) co_return false;
-  std::vector<std::pair<std::string, PodPaths>> limited;
+  const auto now = parts_.clock.steady();
+  PodsToMeasure limited;
+  std::map<std::string, std::chrono::steady_clock::time_point> later;
   for (const PodWorker* worker : parts_.pods()) {
-    if (worker->evictable() && !is_critical(worker->pod()) && has_disk_limit(worker->pod()))
+    if (!worker->evictable() || is_critical(worker->pod()) || !has_disk_limit(worker->pod())) continue;
+    const auto rests = measure_after_.find(worker->uid());
+    if (rests != measure_after_.end() && now < rests->second) {
+      later.insert(*rests);
+    } else {
       limited.emplace_back(worker->uid(), worker->disk_paths());
+    }
   }
+  measure_after_ = std::move(later);
   if (limited.empty()) co_return false;
-  const auto begun = parts_.clock.steady();
-  const auto measured = co_await run_blocking([limited] { return measure_all(limited); });
-  measure_after_ = begun + kMeasuringShare * (parts_.clock.steady() - begun);
+  const auto measured = co_await measure_all(std::move(limited), stopped_);
   bool any = false;
   for (const Measured& one : measured) {
+    const auto rest = std::min<std::chrono::steady_clock::duration>(kMeasuringShare * one.took, kMeasuringRest);
+    measure_after_[one.uid] = parts_.clock.steady() + rest;
     PodWorker* worker = find(one.uid);
     if (worker == nullptr) continue;
     const auto message = exceeded_disk_limit(worker->pod(), one.disk);
@@ -70,36 +104,43 @@ Task<bool> Evictor::enforce_limits() {
 }
 
 Task<void> Evictor::relieve(Shortage shortage) {
-  parts_.events.event(parts_.node, true, "EvictionThresholdMet", "Attempting to reclaim " + shortage.resource);
-  const bool memory = shortage.resource == "memory";
-  if (!memory) {
-    co_await parts_.remove_images();
-    auto read = parts_.read_pressure;
-    const Pressure now = co_await run_blocking([read] { return read(); });
-    if (!now.disk_short) co_return;
-    shortage = *now.disk_short;
+  if (waits_for_the_last()) co_return;
+  if (told_ != shortage.resource) {
+    told_ = shortage.resource;
+    parts_.events.event(parts_.node, true, "EvictionThresholdMet", "Attempting to reclaim " + shortage.resource);
   }
+  const bool memory = shortage.resource == "memory";
+  if (!memory) co_await parts_.remove_images();
   std::vector<Candidate> candidates;
   if (memory) {
     candidates = co_await memory_candidates();
   } else {
     candidates = co_await disk_candidates(shortage.resource);
   }
-  const Candidate* first = first_to_evict(candidates, shortage.resource);
+  // All of this took its time.
+  auto read = parts_.read_pressure;
+  const Pressure now = co_await run_blocking([read] { return read(); });
+  const auto& still = memory ? now.memory_short : now.disk_short;
+  if (!still || still->resource != shortage.resource) co_return;
+  const Candidate* first = first_to_evict(candidates, still->resource);
   if (first == nullptr) {
-    log::warn("the node is short of a resource, and no pod may be evicted", {{"resource", shortage.resource}});
+    log::warn("the node is short of a resource, and no pod may be evicted", {{"resource", still->resource}});
     co_return;
   }
-  log::warn("evicting a pod for the node's sake", {{"pod", pod_text(*first->pod)}, {"resource", shortage.resource}});
-  if (PodWorker* worker = find(first->uid)) worker->evict(eviction_message(shortage, *first), true);
+  PodWorker* worker = find(first->uid);
+  if (worker == nullptr) co_return;
+  log::warn("evicting a pod for the node's sake", {{"pod", pod_text(*first->pod)}, {"resource", still->resource}});
+  worker->evict(eviction_message(*still, *first), true);
+  leaving_ = first->uid;
+  leaving_until_ = parts_.clock.steady() + kLeaving;
 }
 
 Task<std::vector<Candidate>> Evictor::disk_candidates(std::string resource) {
-  std::vector<std::pair<std::string, PodPaths>> all;
+  PodsToMeasure all;
   for (const PodWorker* worker : parts_.pods()) {
     if (worker->evictable()) all.emplace_back(worker->uid(), worker->disk_paths());
   }
-  const auto measured = co_await run_blocking([all] { return measure_all(all); });
+  const auto measured = co_await measure_all(std::move(all), stopped_);
   std::vector<Candidate> out;
   for (const Measured& one : measured) {
     const PodWorker* worker = find(one.uid);
@@ -130,9 +171,9 @@ Task<std::vector<Candidate>> Evictor::memory_candidates() {
   }
   for (std::size_t i = 0; i < containers.size(); ++i) {
     Candidate& owner = out[owners[i]];
-    const auto used = co_await parts_.runtime.memory_usage(owner.uid, containers[i].first);
-    if (const auto bytes = used.value_or(std::nullopt)) {
-      owner.use[containers[i].second] = static_cast<std::int64_t>(*bytes);
+    const auto used = co_await parts_.runtime.memory_use(owner.uid, containers[i].first);
+    if (const auto has = used.value_or(std::nullopt)) {
+      owner.use[containers[i].second] = static_cast<std::int64_t>(has->working_set);
     }
   }
   co_return out;

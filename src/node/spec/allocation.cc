@@ -115,6 +115,12 @@ Json wider_resources(const Json& a, const Json& b) {
   return out;
 }
 
+Json with_no_limits(Json oci_resources) {
+  if (at(oci_resources, "cpu", "quota").is_null()) oci_resources["cpu"]["quota"] = -1;
+  if (at(oci_resources, "memory", "limit").is_null()) oci_resources["memory"]["limit"] = -1;
+  return oci_resources;
+}
+
 std::string resize_summary(const Json& pod, std::int64_t generation, std::string_view error) {
   std::string out = "{" + container_list(pod, "initContainers") + container_list(pod, "containers");
   out += "\"generation\":" + std::to_string(generation);

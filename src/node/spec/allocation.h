@@ -31,6 +31,9 @@ void put_allocation(Json& pod, const Allocation& allocation);
 /// some the other.
 [[nodiscard]] Json wider_resources(const Json& a, const Json& b);
 
+/// The same where each limit that is not there is said to be none: for a cgroup that may have had one.
+[[nodiscard]] Json with_no_limits(Json oci_resources);
+
 /// What the kubelet's events about a resize say of the pod: its containers' resources and generation as JSON, and the
 /// error if there is one.
 [[nodiscard]] std::string resize_summary(const Json& pod, std::int64_t generation, std::string_view error = {});

@@ -87,14 +87,14 @@ Json pod_resources(const Json& pod, std::int64_t pids_limit) {
 }
 
 Json pod_effective_resources(const Json& pod) {
-  const api::Amounts limits = api::pod_limits(at(pod, "spec"));
+  const api::Amounts limits = api::pod_amounts(at(pod, "spec"), "limits");
   Json out = Json::object();
   Json most = Json::object();
   for (const auto& [name, amount] : limits) {
     if ((name != "cpu" && name != "memory") || !pod_limit(pod, limits, name).is_zero()) most[name] = amount.to_string();
   }
   if (!most.empty()) out["limits"] = std::move(most);
-  if (Json asked = api::amounts_json(api::pod_requests(at(pod, "spec"))); !asked.empty()) {
+  if (Json asked = api::amounts_json(api::pod_amounts(at(pod, "spec"), "requests")); !asked.empty()) {
     out["requests"] = std::move(asked);
   }
   return out;

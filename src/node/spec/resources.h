@@ -18,7 +18,7 @@ namespace brume::node {
 /// OCI linux.resources of the pod's cgroup: what is said of the pod as a whole, or sums over containers; a limit only
 /// when every container has one.
 [[nodiscard]] Json pod_resources(const Json& pod, std::int64_t pids_limit);
-/// The same as ResourceRequirements, for status.resources.
+/// The same as ResourceRequirements without the pod's overhead, for status.resources.
 [[nodiscard]] Json pod_effective_resources(const Json& pod);
 /// <root>/[burstable|besteffort]/pod<uid>, below the cgroup2 mount.
 [[nodiscard]] std::string pod_cgroup(std::string_view root, const Json& pod);

@@ -127,7 +127,10 @@ Task<void> PodWorker::resize(Json pod_cgroup) {
   } else if (sandbox_ == Stage::kReady && !terminating_) {
     resize_retry_ = context_.clock.steady() + kRetry;
     if (!resize_progress_) resize_progress_ = ResizeNotice{"", "", generation_of(pod_)};
-    if (resize_progress_->message != done.error().message) {
+    // How much is in use changes all the time; that it is too much is told once.
+    const bool told = resize_progress_->reason == "Error" &&
+                      (resize_progress_->message == done.error().message || done.error().code == Code::kConflict);
+    if (!told) {
       resize_progress_->reason = "Error";
       resize_progress_->message = done.error().message;
       event(true, "ResizeError",
@@ -140,7 +143,7 @@ Task<void> PodWorker::resize(Json pod_cgroup) {
 Task<Status> PodWorker::apply_resize(Json pod_cgroup) {
   BRUME_CO_CHECK(co_await refuse_too_little_memory(pod_cgroup));
   if (pod_cgroup != pod_cgroup_) {
-    BRUME_CO_CHECK(co_await context_.runtime.update_resources(uid_, "", pod_cgroup));
+    BRUME_CO_CHECK(co_await context_.runtime.update_resources(uid_, "", with_no_limits(pod_cgroup)));
     pod_cgroup_ = std::move(pod_cgroup);
   }
   for (std::size_t i = 0; i < runs_.size(); ++i) {
@@ -148,7 +151,7 @@ Task<Status> PodWorker::apply_resize(Json pod_cgroup) {
     const std::string id = runs_[i].id;
     Json resources = at(spec_of(runs_[i]), "resources");
     Json effective = effective_resources(pod_, resources);
-    Json oci = container_resources(pod_, spec_of(runs_[i]));
+    Json oci = with_no_limits(container_resources(pod_, spec_of(runs_[i])));
     auto updated = co_await context_.runtime.update_resources(uid_, id, std::move(oci));
     if (runs_[i].id != id || runs_[i].state != State::kRunning) continue;  // ended meanwhile
     if (!updated) co_return updated;
@@ -177,12 +180,12 @@ Task<Status> PodWorker::refuse_too_little_memory(Json pod_cgroup) {
   }
   std::vector<std::string> faults;
   for (const Check& check : checks) {
-    auto used = co_await context_.runtime.memory_usage(uid_, check.id);
+    auto used = co_await context_.runtime.memory_use(uid_, check.id);
     if (!used) co_return fail(std::move(used).error());
-    const std::optional<std::uint64_t> bytes = *used;
-    if (!bytes || *bytes < static_cast<std::uint64_t>(check.limit)) continue;
+    const std::optional<runtime::MemoryUse> has = *used;
+    if (!has || has->usage < static_cast<std::uint64_t>(check.limit)) continue;
     faults.push_back("attempting to set " + check.what + " memory limit (" + std::to_string(check.limit) +
-                     ") below current usage (" + std::to_string(*bytes) + ")");
+                     ") below current usage (" + std::to_string(has->usage) + ")");
   }
   if (faults.empty()) co_return Status();
   const std::string text = faults.size() == 1 ? faults.front() : "[" + join(faults, ", ") + "]";

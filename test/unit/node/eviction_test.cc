@@ -108,6 +108,7 @@ TEST_CASE("a pod over its limit is evicted, others stay") {
     const std::string cache = f.context->pod_dir("uid-web") + "/volumes/kubernetes.io~empty-dir/cache";
     fill(cache + "/deep/down/file", 2 * kMi);
     co_await f.until([&] {
+      f.clock.advance(std::chrono::seconds(1));  // files are not looked at all the time
       evictor.check(now);
       return !f.worker->evictable();
     });
@@ -162,12 +163,55 @@ TEST_CASE("a node without disk first lets go of images, and then of one pod") {
   });
 }
 
+TEST_CASE("the next pod goes only when the last one has left, or after a while") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    Json pod = WorkerFixture::pod_json();
+    pod["spec"]["volumes"] = Json::array({{{"name", "cache"}, {"emptyDir", Json::object()}}});
+    f.start(pod);
+    bool ok = co_await f.until([&] { return f.condition("Ready"); });
+    REQUIRE(ok);
+    PodWorker other(*f.context, f.client.seed("pods", WorkerFixture::pod_json("other")), [](const std::string&) {});
+    other.start();
+    fill(f.context->pod_dir("uid-web") + "/volumes/kubernetes.io~empty-dir/cache/file", 2 * kMi);
+    f.runtime.obey_all = false;  // and the last takes its time
+    Pressure full;
+    full.disk_short = Shortage{"ephemeral-storage", "1Gi", "900Mi"};
+    Executor executor = co_await boost::asio::this_coro::executor;
+    Evictor evictor({.runtime = f.runtime,
+                     .clock = f.clock,
+                     .events = f.events,
+                     .node = {"v1", "Node", "", "node1", "", "", ""},
+                     .pods = [&] { return std::vector<PodWorker*>{&other, f.worker.get()}; },
+                     .remove_images = []() -> Task<void> { co_return; },
+                     .read_pressure = [&] { return full; }},
+                    executor);
+    evictor.check(full);
+    ok = co_await f.until([&] { return !f.worker->evictable(); });
+    REQUIRE(ok);
+    for (int i = 0; i < 20; ++i) {
+      evictor.check(full);
+      co_await sleep_for(std::chrono::milliseconds(5));
+    }
+    CHECK(other.evictable());
+    f.clock.advance(std::chrono::seconds(31));
+    ok = co_await f.until([&] {
+      evictor.check(full);
+      return !other.evictable();
+    });
+    CHECK(ok);
+    co_await evictor.stop();
+    co_await other.stop();
+  });
+}
+
 TEST_CASE("a node without memory evicts the pod that is furthest over what it asked for") {
   with_worker([](WorkerFixture& f) -> Task<void> {
     f.start(pod_of("web", {{"memory", "16Mi"}}));
     bool ok = co_await f.until([&] { return f.condition("Ready"); });
     REQUIRE(ok);
-    f.runtime.memory["app"] = 64 * kMi;
+    f.runtime.memory["app"] = 128 * kMi;  // half of it files that could go
+    Pressure scarce;
+    scarce.memory_short = Shortage{"memory", "100Mi", "80Mi"};
     Executor executor = co_await boost::asio::this_coro::executor;
     Evictor evictor({.runtime = f.runtime,
                      .clock = f.clock,
@@ -175,10 +219,8 @@ TEST_CASE("a node without memory evicts the pod that is furthest over what it as
                      .node = {"v1", "Node", "", "node1", "", "", ""},
                      .pods = [&f] { return std::vector<PodWorker*>{f.worker.get()}; },
                      .remove_images = []() -> Task<void> { co_return; },
-                     .read_pressure = [] { return Pressure(); }},
+                     .read_pressure = [&] { return scarce; }},
                     executor);
-    Pressure scarce;
-    scarce.memory_short = Shortage{"memory", "100Mi", "80Mi"};
     evictor.check(scarce);
     ok = co_await f.until([&] { return f.phase() == "Failed"; });
     REQUIRE(ok);

@@ -152,9 +152,9 @@ class FakeRuntime : public runtime::Runtime {
     updates.emplace_back(name_of(container_id), std::move(resources));
     co_return update_error ? Status(fail(*update_error)) : Status();
   }
-  Task<Result<std::optional<std::uint64_t>>> memory_usage(std::string, std::string container_id) override {
+  Task<Result<std::optional<runtime::MemoryUse>>> memory_use(std::string, std::string container_id) override {
     const auto it = memory.find(name_of(container_id));
-    co_return it == memory.end() ? std::nullopt : std::optional(it->second);
+    co_return it == memory.end() ? std::nullopt : std::optional(runtime::MemoryUse{it->second, it->second / 2});
   }
   const std::vector<runtime::Limitation>& limitations() const override { return limits; }
   Task<void> stop() override { co_return; }
@@ -199,7 +199,7 @@ class FakeRuntime : public runtime::Runtime {
   std::set<std::string> dead;                         ///< sandboxes without a shim
   std::vector<std::pair<std::string, Json>> updates;  ///< of resources; "" is the pod's cgroup
   std::optional<Error> update_error;
-  std::map<std::string, std::uint64_t> memory;  ///< what containers use, by name
+  std::map<std::string, std::uint64_t> memory;  ///< what containers use, by name; half of it is their working set
   std::vector<std::string> started, removed, reopened;
   std::vector<std::pair<std::string, int>> signals;
   std::set<std::string> obeys_signals;

@@ -175,6 +175,12 @@ TEST_CASE("a memory limit below what is in use is not set, and is told") {
     CHECK(at(f.container(), "allocatedResources") == resources("100m", "32Mi")["requests"]);
     ok = co_await f.until([&] { return f.has_event("ResizeError", "below current usage"); });
     CHECK(ok);
+    // More or less of too much is no news.
+    f.runtime.memory["app"] = 51 * kMi;
+    const auto writes = f.client.count("patch", "pods", "status");
+    f.clock.advance(std::chrono::seconds(10));
+    co_await sleep_for(std::chrono::milliseconds(30));
+    CHECK(f.client.count("patch", "pods", "status") == writes);
     f.runtime.memory["app"] = 10 * kMi;
     f.clock.advance(std::chrono::seconds(10));
     ok = co_await f.until([&] { return f.has_event("ResizeCompleted"); });
@@ -230,6 +236,18 @@ TEST_CASE("the wider of two cgroup settings, and what decides that a resize rest
       {"resizePolicy", Json::array({{{"resourceName", "cpu"}, {"restartPolicy", "RestartContainer"}}})}};
   CHECK(node::resize_restarts(policy, resources("1", "1Gi"), resources("2", "1Gi")));
   CHECK_FALSE(node::resize_restarts(policy, resources("1", "1Gi"), resources("1", "2Gi")));
+}
+
+TEST_CASE("a limit that is taken back is lifted, and overhead is no amount of the pod's own") {
+  const Json none = node::with_no_limits({{"cpu", {{"shares", 2}}}});
+  CHECK(none["cpu"]["quota"] == -1);
+  CHECK(none["memory"]["limit"] == -1);
+  const Json some = {{"cpu", {{"quota", 5000}}}, {"memory", {{"limit", 64}}}};
+  CHECK(node::with_no_limits(some) == some);
+  Json pod = sized_pod();
+  pod["spec"]["overhead"] = {{"cpu", "1"}, {"memory", "1Gi"}};
+  CHECK(node::pod_effective_resources(pod) == resources("100m", "64Mi"));
+  CHECK(node::pod_request(pod).milli_cpu == 1100);
 }
 
 TEST_CASE("limits of the pod as a whole hold for its cgroup and for containers without their own") {
