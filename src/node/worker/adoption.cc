@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "brume/base/strings.h"
+#include "brume/linux/fd.h"
 #include "pod/pod.h"
 #include "worker/pod_status.h"
 #include "worker/pod_worker.h"
@@ -51,9 +52,11 @@ void read_status(ContainerRun& run, const Json& status, bool terminal_pod) {
     read_terminated(run, terminated);
     return;
   }
-  // Waiting for a restart: what ended is in lastState.
+  // Waiting for a restart: what ended is in lastState. Or it begins as in a new pod (restart_all()).
   if (const Json& terminated = at(status, "lastState", "terminated");
       at(state, "waiting").is_object() && terminated.is_object()) {
+    const auto reason = str(at(state, "waiting"), "reason");
+    if (reason == "PodInitializing" || reason == "ContainerCreating") return;
     run.state = State::kExited;
     read_terminated(run, terminated);
     return;
@@ -84,6 +87,7 @@ void PodWorker::restore_from_api() {
   const Json& status = at(pod_, "status");
   const bool terminal = is_terminal_phase(str(status, "phase"));
   for (ContainerRun& run : runs_) read_status(run, status_of(pod_, run.name), terminal);
+  restarting_all_ = !terminal && tells_of_restart(status);
   restore_resize();
   for (const Json& ip : at(status, "podIPs")) pod_ips_.emplace_back(str(ip, "ip"));
   if (terminal) {
@@ -108,9 +112,6 @@ void PodWorker::restore_resize() {
     }
   }
   if (const auto whole = granted_.find(""); whole != granted_.end()) restore_pod_level(whole->second);
-  asked_differs_ = !same_amounts(asked_, granted_);
-  if (!asked_differs_) granted_ = asked_;
-  put_allocation(pod_, granted_);
   for (const Json& condition : at(pod_, "status", "conditions")) {
     const auto type = str(condition, "type");
     if (type != "PodResizePending" && type != "PodResizeInProgress") continue;
@@ -118,6 +119,18 @@ void PodWorker::restore_resize() {
         ResizeNotice{std::string(str(condition, "reason")), std::string(str(condition, "message")),
                      num(condition, "observedGeneration")};
   }
+  if (resize_pending_ || resize_progress_) {
+    // Then the status says too little: of containers that did not run yet, and of limits that are to be lowered. The
+    // file is small, and was written a moment ago.
+    const auto text = linux_os::read_file(allocation_path());
+    const auto saved = text ? parse_json(*text) : Result<Json>(Json());
+    for (auto& [name, resources] : granted_) {
+      if (saved && at(*saved, name).is_object()) resources = at(*saved, name);
+    }
+  }
+  asked_differs_ = !same_amounts(asked_, granted_);
+  if (!asked_differs_) granted_ = asked_;
+  put_allocation(pod_, granted_);
 }
 
 // Status shows effective amounts, of which the spec may have said fewer.
@@ -146,6 +159,7 @@ void PodWorker::adopt(const runtime::SandboxInfo& sandbox) {
         std::find_if(runs_.begin(), runs_.end(), [&](const ContainerRun& run) { return run.name == status.name; });
     if (it == runs_.end()) continue;
     const int attempt = static_cast<int>(parse_int(label_of(status.labels, "brume/attempt")).value_or(0));
+    if (it->state == State::kWaiting && it->attempt >= attempt) continue;  // it is to begin anew
     if (it->kind == ContainerKind::kApp) app_seen = true;
     const bool newer = it->attempt < attempt || (it->attempt == attempt && it->id == status.id);
     if (!newer && it->id != status.id) {

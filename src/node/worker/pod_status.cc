@@ -17,6 +17,7 @@ using State = ContainerRun::State;
 
 constexpr const char* kResizePending = "PodResizePending";
 constexpr const char* kResizeInProgress = "PodResizeInProgress";
+constexpr const char* kAllRestarting = "AllContainersRestarting";
 
 std::string container_uri(const std::string& id) { return "brume://" + id; }
 
@@ -136,11 +137,10 @@ bool may_restart_all(const std::vector<ContainerRun>& runs) {
 }
 
 Condition restarting_condition(const StatusInputs& in, const std::string& phase) {
-  constexpr const char* kType = "AllContainersRestarting";
-  if (phase == "Succeeded") return {kType, false, "PodCompleted", ""};
-  if (phase == "Failed") return {kType, false, "PodFailed", ""};
-  if (!in.restarting_all) return {kType, false, "", ""};
-  return {kType, true, "RestartAllContainersStarted", "container exited with restart policy rule"};
+  if (phase == "Succeeded") return {kAllRestarting, false, "PodCompleted", ""};
+  if (phase == "Failed") return {kAllRestarting, false, "PodFailed", ""};
+  if (!in.restarting_all) return {kAllRestarting, false, "", ""};
+  return {kAllRestarting, true, "RestartAllContainersStarted", "container exited with restart policy rule"};
 }
 
 Json condition_json(const Condition& condition, const StatusInputs& in) {
@@ -217,6 +217,8 @@ Json terminated_json(const ContainerRun& run) {
   if (!run.id.empty()) out["containerID"] = container_uri(run.id);
   return out;
 }
+
+bool tells_of_restart(const Json& status) { return str(condition_of(status, kAllRestarting), "status") == "True"; }
 
 Json make_pod_status(const StatusInputs& in) {
   const std::string phase =

@@ -38,6 +38,8 @@ struct StatusInputs {
   WallTime now;
 };
 
+/// Whether a PodStatus says that the whole pod is being restarted.
+[[nodiscard]] bool tells_of_restart(const Json& status);
 /// PodStatus with every field that the node owns.
 [[nodiscard]] Json make_pod_status(const StatusInputs& in);
 /// state.terminated of an exited container.

@@ -151,6 +151,9 @@ class PodWorker {
   void check_resize();
   void actuate_resize();
   [[nodiscard]] bool must_update(const ContainerRun& run) const;
+  void save_granted();
+  Task<void> write_granted();
+  [[nodiscard]] std::string allocation_path() const { return context_.pod_dir(uid_) + "/allocation.json"; }
   Task<void> resize(Json pod_cgroup);
   Task<Status> apply_resize(Json pod_cgroup);
   Task<Status> refuse_too_little_memory(Json pod_cgroup);
@@ -200,6 +203,7 @@ class PodWorker {
 
   Allocation asked_;    ///< by the spec in the API
   Allocation granted_;  ///< by the node: what pod_ has
+  bool saving_ = false, save_again_ = false;
   bool asked_differs_ = false;
   Json pod_cgroup_;  ///< OCI linux.resources that the pod's cgroup has; null: not known
   std::optional<ResizeNotice> resize_pending_, resize_progress_;
@@ -208,6 +212,7 @@ class PodWorker {
 
   bool terminating_ = false;     ///< deleted, failed as a whole, or shut down: containers are being ended
   bool restarting_all_ = false;  ///< by a rule of a container that has ended
+  Steady restart_at_;            ///< and not before
   bool finished_ = false;        ///< the work is done: nothing starts any more
   bool removed_ = false;
   bool shut_down_ = false;

@@ -1,10 +1,13 @@
 // Resources that change while the pod lives (KEP-1287): the node grants what the spec asks for when it has room, and
 // running containers get what was granted, by their cgroups or by a new start.
 #include <algorithm>
+#include <utility>
 
 #include "brume/api/pod_resources.h"
 #include "brume/base/json.h"
+#include "brume/base/log.h"
 #include "brume/base/strings.h"
+#include "brume/linux/fd.h"
 #include "worker/pod_worker.h"
 
 namespace brume::node {
@@ -68,6 +71,7 @@ void PodWorker::decide_resize(std::optional<std::string> lacking) {
     }
     const bool changed = !known || resize_pending_->message != *lacking;
     resize_pending_ = ResizeNotice{"Deferred", *std::move(lacking), generation};
+    save_granted();
     if (changed) wake();
     return;
   }
@@ -75,11 +79,34 @@ void PodWorker::decide_resize(std::optional<std::string> lacking) {
   granted_ = asked_;
   asked_differs_ = false;
   pod_ = std::move(asked);
+  save_granted();
   resize_pending_.reset();
   resize_progress_ = ResizeNotice{"", "", generation};
   resize_retry_.reset();
   objects_stale_ = true;  // downward API volumes show amounts, too
   wake();
+}
+
+// For the next process of the node, see restore_resize().
+void PodWorker::save_granted() {
+  save_again_ = true;
+  if (saving_) return;
+  saving_ = true;
+  group_.spawn("allocation", write_granted());
+}
+
+Task<void> PodWorker::write_granted() {
+  while (std::exchange(save_again_, false) && !tearing_ && !torn_down_) {
+    Json all = Json::object();
+    for (const auto& [name, resources] : granted_) all[name] = resources;
+    auto written = co_await run_blocking([path = allocation_path(), text = dump_json(all)]() -> Status {
+      BRUME_CHECK(linux_os::make_dirs(path.substr(0, path.rfind('/')), 0750));
+      return linux_os::replace_file(path, text, 0600);
+    });
+    if (!written)
+      log::warn("cannot keep a pod's resources", {{"pod", pod_text(pod_)}, {"error", written.error().message}});
+  }
+  saving_ = false;
 }
 
 bool PodWorker::must_update(const ContainerRun& run) const {

@@ -9,6 +9,7 @@
 #include "spec/oci.h"
 #include "stream/log_file.h"
 #include "volumes/volumes.h"
+#include "worker/lifecycle.h"
 #include "worker/pod_status.h"
 #include "worker/pod_worker.h"
 #include "worker/signals.h"
@@ -80,16 +81,27 @@ void PodWorker::stop_redefined() {
 }
 
 // All containers end at once, and then begin as those of a new pod would, in the sandbox and with the volumes that are
-// there. Ephemeral ones go on.
+// there. Ephemeral ones go on. The API knows of it before they begin: a new process of the node goes on from there.
 void PodWorker::restart_all() {
-  restarting_all_ = true;
+  if (!restarting_all_) {
+    restarting_all_ = true;
+    std::chrono::milliseconds wait{0};
+    for (ContainerRun& run : runs_) {
+      const RestartRule* rule = matching_rule(run);
+      if (rule == nullptr || !rule->whole_pod) continue;
+      wait = std::max(wait, restart_wait(run, context_.clock.now()));
+      note_restart(run, context_.clock.now());
+    }
+    restart_at_ = context_.clock.steady() + wait;
+  }
   bool ended = true;
   for (auto it = runs_.rbegin(); it != runs_.rend(); ++it) {
     if (it->kind == ContainerKind::kEphemeral) continue;
     begin_stop(*it, std::chrono::seconds(0), "Container " + it->name + " is restarted with its whole pod");
     ended = ended && it->state != State::kRunning && it->action != ContainerRun::Action::kStarting;
   }
-  if (!ended) return;
+  if (!ended || !tells_of_restart(written_)) return;
+  if (restart_at_ > context_.clock.steady()) return wake_at(restart_at_);
   for (ContainerRun& run : runs_) {
     if (run.kind == ContainerKind::kEphemeral || run.state != State::kExited) continue;
     run.last_terminated = terminated_json(run);

@@ -1,4 +1,6 @@
 // The whole agent against a fake API and a fake runtime: registration, lease, pods, restart.
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -71,6 +73,49 @@ void with_agent(std::function<Task<void>(Fixture&)> body) {
 }
 
 }  // namespace
+
+TEST_CASE("a pod grows when there is room, and else when another has left") {
+  with_agent([](Fixture& f) -> Task<void> {
+    auto agent = f.make();
+    auto started = co_await agent->start();
+    REQUIRE(started.has_value());
+    const auto cpus = static_cast<std::int64_t>(::sysconf(_SC_NPROCESSORS_ONLN));
+    f.add_pod("first", "100m");
+    f.add_pod("second", "100m");
+    bool ok = co_await eventually([&] { return f.phase("first") == "Running" && f.phase("second") == "Running"; }, 5s);
+    REQUIRE(ok);
+    const auto resize = [&](const std::string& name, std::int64_t milli_cpu) {
+      Json pod = f.client.json("pods", "default", name);
+      pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = std::to_string(milli_cpu) + "m";
+      pod["metadata"]["generation"] = num(at(pod, "metadata"), "generation") + 1;
+      f.client.seed("pods", std::move(pod));
+    };
+    const auto cpu_of = [&](const std::string& name) {
+      const Json pod = f.client.json("pods", "default", name);
+      return std::string(str(at(pod, "status", "containerStatuses")[0]["allocatedResources"], "cpu"));
+    };
+    const auto pending = [&](const std::string& name) {
+      std::string message;
+      const Json pod = f.client.json("pods", "default", name);
+      for (const Json& condition : at(pod, "status", "conditions")) {
+        if (str(condition, "type") == "PodResizePending") message = str(condition, "message");
+      }
+      return message;
+    };
+    resize("first", cpus * 1000 - 200);
+    ok = co_await eventually([&] { return cpu_of("first") == std::to_string(cpus * 1000 - 200) + "m"; }, 5s);
+    CHECK(ok);
+    resize("second", 300);
+    ok = co_await eventually([&] { return !pending("second").empty(); }, 5s);
+    REQUIRE(ok);
+    CHECK(pending("second").find("requested: 300, used: " + std::to_string(cpus * 1000 - 200)) != std::string::npos);
+    CHECK(cpu_of("second") == "100m");
+    resize("first", 200);  // it needs no room, and makes some
+    ok = co_await eventually([&] { return cpu_of("second") == "300m" && pending("second").empty(); }, 5s);
+    CHECK(ok);
+    co_await agent->stop();
+  });
+}
 
 TEST_CASE("the node registers, reports and renews its lease") {
   with_agent([](Fixture& f) -> Task<void> {

@@ -141,6 +141,31 @@ TEST_CASE("a resize without room waits, is told once, and comes when there is ro
   });
 }
 
+TEST_CASE("a container that has not run yet keeps what it was granted, over a restart of the node's process too") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    Json pod = sized_pod();
+    pod["spec"]["initContainers"] = Json::array({WorkerFixture::container_json("setup", "docker.io/library/setup:1")});
+    f.start(pod);
+    bool ok = co_await f.until([&] { return f.runtime.starts("setup") == 1; });
+    REQUIRE(ok);
+    f.lacking = "no room";
+    resize(f, resources("3", "64Mi"));
+    ok = co_await f.until([&] { return !condition(f, "PodResizePending").is_null(); });
+    REQUIRE(ok);
+    co_await sleep_for(std::chrono::milliseconds(20));
+    co_await f.worker->stop();
+    f.worker = std::make_unique<node::PodWorker>(*f.context, f.client.find("pods", "default", "web"),
+                                                 [](const std::string&) {});
+    f.worker->adopt(f.runtime.sandboxes.at("uid-web"));
+    f.worker->start();
+    CHECK(f.worker->resize_asked());
+    f.runtime.finish("setup", 0);
+    ok = co_await f.until([&] { return f.condition("Ready"); });
+    REQUIRE(ok);
+    CHECK(at(f.runtime.specs["app"].oci, "linux", "resources")["cpu"]["quota"] == 10000);
+  });
+}
+
 TEST_CASE("a resize that is taken back before it had room leaves nothing") {
   with_worker([](WorkerFixture& f) -> Task<void> {
     f.start(sized_pod());

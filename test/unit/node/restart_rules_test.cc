@@ -85,6 +85,46 @@ TEST_CASE("a container may start its whole pod over: init containers run again, 
   });
 }
 
+TEST_CASE("a pod that starts over again and again waits between, and a new process goes on where the last was") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    Json pod = pod_with(Json::array({rule("RestartAllContainers", "In", {42})}));
+    pod["spec"]["initContainers"] = Json::array({WorkerFixture::container_json("setup", "docker.io/library/setup:1")});
+    f.start(pod);
+    const auto up = [&](int starts) -> Task<void> {
+      bool ok = co_await f.until([&] { return f.runtime.starts("setup") == starts; });
+      REQUIRE(ok);
+      f.runtime.finish("setup", 0);
+      ok = co_await f.until([&] { return f.runtime.starts("app") == starts && f.condition("Ready"); });
+      REQUIRE(ok);
+    };
+    co_await up(1);
+    f.runtime.finish("app", 42);
+    co_await up(2);
+    f.runtime.finish("app", 42);
+    bool ok = co_await f.until([&] { return f.condition("AllContainersRestarting"); });
+    REQUIRE(ok);
+    co_await sleep_for(std::chrono::milliseconds(30));
+    CHECK(f.runtime.starts("setup") == 2);
+    f.clock.advance(std::chrono::seconds(10));
+    ok = co_await f.until([&] { return f.runtime.starts("setup") == 3 && !f.condition("AllContainersRestarting"); });
+    REQUIRE(ok);
+
+    co_await f.worker->stop();  // while setup runs
+    f.worker = std::make_unique<node::PodWorker>(*f.context, f.client.find("pods", "default", "web"),
+                                                 [](const std::string&) {});
+    f.worker->adopt(f.runtime.sandboxes.at("uid-web"));
+    f.worker->start();
+    co_await sleep_for(std::chrono::milliseconds(30));
+    CHECK(f.runtime.starts("app") == 2);
+    CHECK(f.phase() == "Pending");
+    f.runtime.finish("setup", 0);
+    ok = co_await f.until([&] { return f.runtime.starts("app") == 3 && f.condition("Ready"); });
+    CHECK(ok);
+    CHECK(f.runtime.starts("setup") == 3);
+    CHECK(num(f.container(), "restartCount") == 2);
+  });
+}
+
 TEST_CASE("files of environment variables") {
   using node::env_file_value;
   const std::string_view text =
