@@ -282,7 +282,7 @@ class Life(NodeTest):
         volumes = [{'name': 'd', 'emptyDir': {}}]
         once = pod('once', 'echo x >> /d/runs; [ $(wc -l < /d/runs) = 2 ] && exit 3; exit 42', volumes=volumes, restartPolicy='Never', **mounts)
         once['spec']['containers'][0].update(restartPolicy='Never', restartPolicyRules=rules(42))
-        whole = pod('whole', '[ -f /d/done ] && exec sleep 1000; touch /d/done; exit 42', volumes=volumes, restartPolicy='Never', **mounts)
+        whole = pod('whole', '[ -f /d/done ] && exec sleep 1000; touch /d/done; sleep 1; exit 42', volumes=volumes, restartPolicy='Never', **mounts)
         whole['spec']['containers'][0].update(restartPolicy='Never', restartPolicyRules=rules(42, action='RestartAllContainers'))
         whole['spec']['containers'].append({'name': 'beside', 'image': IMAGE, 'command': ['sleep', '1000']})
         whole['spec']['initContainers'] = [{'name': 'setup', 'image': IMAGE, 'command': ['true']}]
