@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -18,13 +19,22 @@ namespace brume::linux_os {
 namespace {
 
 constexpr std::size_t kOpenLevels = 32;  // of directories kept open; those above are found again by ".."
+constexpr std::size_t kMostLinked = 1 << 16;
 constexpr int kDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 constexpr std::int64_t kBlock = 512;  // of st_blocks (stat(2))
 
+struct CloseDirectory {
+  void operator()(DIR* dir) const { ::closedir(dir); }
+};
+using Directory = std::unique_ptr<DIR, CloseDirectory>;
+
+/// A directory that is being walked: open and read so far, or closed with what is left of it.
 struct Level {
-  Fd fd;
+  Directory dir;
+  Fd fd;  ///< of one that was closed, once its turn has come again
   ino_t inode = 0;
-  std::vector<std::string> left;  ///< names of directories that were not walked yet
+  std::vector<std::string> left;  ///< names of directories that were not walked before it was closed
+  [[nodiscard]] int at() const { return dir ? ::dirfd(dir.get()) : fd.get(); }
 };
 
 class Walk {
@@ -51,20 +61,18 @@ class Walk {
  private:
   void step() {
     Level& top = levels_.back();
-    if (!top.left.empty()) {
-      const std::string name = std::move(top.left.back());
-      top.left.pop_back();
-      Fd child(::openat(top.fd.get(), name.c_str(), kDirectory));
+    if (const auto name = next_directory(top)) {
+      Fd child(::openat(top.at(), name->c_str(), kDirectory));
       struct stat info{};
       if (child.valid() && ::fstat(child.get(), &info) == 0 && info.st_dev == device_) enter(std::move(child), info);
       return;
     }
     const Level done = std::move(top);
     levels_.pop_back();
-    if (levels_.empty() || levels_.back().fd.valid()) return;
+    if (levels_.empty() || levels_.back().at() >= 0) return;
     // Whoever moved the directory elsewhere meanwhile has taken the rest of the tree out of this walk.
     Level& above = levels_.back();
-    above.fd = Fd(::openat(done.fd.get(), "..", kDirectory));
+    above.fd = Fd(::openat(done.at(), "..", kDirectory));
     struct stat info{};
     const bool same =
         above.fd.valid() && ::fstat(above.fd.get(), &info) == 0 && info.st_dev == device_ && info.st_ino == above.inode;
@@ -73,30 +81,44 @@ class Walk {
 
   void enter(Fd fd, const struct stat& info) {
     add(info);
-    Level level{std::move(fd), info.st_ino, {}};
-    read(level);
-    levels_.push_back(std::move(level));
-    if (levels_.size() > kOpenLevels) levels_[levels_.size() - 1 - kOpenLevels].fd.reset();
+    Directory dir(::fdopendir(fd.get()));
+    if (!dir) return;
+    (void)fd.release();  // closedir() closes it
+    levels_.push_back({std::move(dir), Fd(), info.st_ino, {}});
+    if (levels_.size() > kOpenLevels) close(levels_[levels_.size() - 1 - kOpenLevels]);
   }
 
-  void read(Level& level) {
-    const int copy = ::fcntl(level.fd.get(), F_DUPFD_CLOEXEC, 0);  // closedir() closes what it was given
-    const std::unique_ptr<DIR, int (*)(DIR*)> dir(copy < 0 ? nullptr : ::fdopendir(copy), &::closedir);
-    if (!dir) {
-      if (copy >= 0) ::close(copy);
-      return;
-    }
-    while (const dirent* entry = ::readdir(dir.get())) {  // NOLINT(concurrency-mt-unsafe): a stream of its own
+  void close(Level& level) {
+    while (auto name = read_directory(level)) level.left.push_back(*std::move(name));
+    level.dir.reset();
+    level.fd.reset();
+  }
+
+  std::optional<std::string> next_directory(Level& level) {
+    if (auto name = read_directory(level)) return name;
+    if (level.left.empty()) return std::nullopt;
+    std::string name = std::move(level.left.back());
+    level.left.pop_back();
+    return name;
+  }
+
+  // Counts files up to the next directory.
+  std::optional<std::string> read_directory(Level& level) {
+    if (!level.dir) return std::nullopt;
+    while (const dirent* entry = ::readdir(level.dir.get())) {  // NOLINT(concurrency-mt-unsafe): a stream of its own
       const std::string_view name(entry->d_name);
       if (name == "." || name == "..") continue;
       struct stat info{};
-      if (::fstatat(level.fd.get(), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) continue;
-      if (S_ISDIR(info.st_mode)) {
-        level.left.emplace_back(name);
-      } else if (info.st_dev == device_ && (info.st_nlink < 2 || linked_.insert(info.st_ino).second)) {
-        add(info);
-      }
+      if (::fstatat(level.at(), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) continue;
+      if (S_ISDIR(info.st_mode)) return std::string(name);
+      if (info.st_dev == device_ && is_new(info)) add(info);
     }
+    return std::nullopt;
+  }
+
+  // Of very many files with several names the later ones count with each.
+  bool is_new(const struct stat& info) {
+    return info.st_nlink < 2 || linked_.size() >= kMostLinked || linked_.insert(info.st_ino).second;
   }
 
   void add(const struct stat& info) {
