@@ -25,7 +25,8 @@ using Amounts = std::map<std::string, Quantity, std::less<>>;  ///< by resource:
 
 /// One resource of a requests or limits map; zero when it is not there.
 [[nodiscard]] Quantity amount_of(const Json& amounts, std::string_view name);
-/// {"cpu": "1500m", ...}
+/// All of a requests or limits map, and back: {"cpu": "1500m", ...}
+[[nodiscard]] Amounts amounts_of(const Json& amounts);
 [[nodiscard]] Json amounts_json(const Amounts& amounts);
 
 }  // namespace brume::api

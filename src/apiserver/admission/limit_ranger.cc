@@ -1,62 +1,20 @@
 #include <algorithm>
 #include <cstdio>
-#include <map>
 #include <optional>
 
-#include "brume/api/quantity.h"
+#include "brume/api/pod_resources.h"
 #include "brume/base/strings.h"
 #include "plugins.h"
 
 namespace brume::apiserver {
 namespace {
 
+using api::Amounts;
 using api::Quantity;
-using Amounts = std::map<std::string, Quantity>;
-
-Amounts amounts(const Json& map) {
-  Amounts out;
-  for (const auto& [name, value] : map.items()) out[name] = api::quantity_or_zero(str(value));
-  return out;
-}
 
 const Quantity* find(const Amounts& amounts, const std::string& name) {
   const auto found = amounts.find(name);
   return found == amounts.end() ? nullptr : &found->second;
-}
-
-void add(Amounts& to, const Amounts& more) {
-  for (const auto& [name, value] : more) {
-    if (auto [at, fresh] = to.try_emplace(name, value); !fresh) at->second += value;
-  }
-}
-
-void raise_to(Amounts& to, const Amounts& other) {
-  for (const auto& [name, value] : other) {
-    if (auto [at, fresh] = to.try_emplace(name, value); !fresh) at->second = std::max(at->second, value);
-  }
-}
-
-/// What the pod needs in all: containers and side-cars run together, each plain init container with the side-cars
-/// before it.
-Amounts pod_amounts(const Json& spec, std::string_view which) {
-  Amounts total;
-  for (const auto& container : at(spec, "containers")) add(total, amounts(at(container, "resources", which)));
-  Amounts sidecars;
-  Amounts init;
-  for (const auto& container : at(spec, "initContainers")) {
-    Amounts own = amounts(at(container, "resources", which));
-    if (str(container, "restartPolicy") == "Always") {
-      add(total, own);
-      add(sidecars, own);
-      own = sidecars;
-    } else {
-      add(own, sidecars);
-    }
-    raise_to(init, own);
-  }
-  raise_to(total, init);
-  for (const auto& [name, value] : amounts(at(spec, "resources", which))) total[name] = value;
-  return total;
 }
 
 struct Usage {
@@ -71,15 +29,16 @@ class Bounds {
 
   void check(const Usage& usage) {
     const bool claim = type_ == "PersistentVolumeClaim";
-    for (const auto& [name, bound] : amounts(at(limit_, "min"))) check_min(name, bound, usage);
-    for (const auto& [name, bound] : amounts(at(limit_, "max"))) {
+    for (const auto& [name, bound] : api::amounts_of(at(limit_, "min"))) check_min(name, bound, usage);
+    for (const auto& [name, bound] : api::amounts_of(at(limit_, "max"))) {
       if (claim)
         check_max_request(name, bound, usage);
       else
         check_max(name, bound, usage);
     }
     if (claim) return;
-    for (const auto& [name, bound] : amounts(at(limit_, "maxLimitRequestRatio"))) check_ratio(name, bound, usage);
+    for (const auto& [name, bound] : api::amounts_of(at(limit_, "maxLimitRequestRatio")))
+      check_ratio(name, bound, usage);
   }
 
  private:
@@ -178,14 +137,15 @@ class LimitRanger : public AdmissionPlugin {
     Bounds bounds(limit, errors);
     const auto type = str(limit, "type");
     if (!pod) {
-      if (type == "PersistentVolumeClaim") bounds.check({amounts(at(spec, "resources", "requests")), {}});
+      if (type == "PersistentVolumeClaim") bounds.check({api::amounts_of(at(spec, "resources", "requests")), {}});
       return;
     }
-    if (type == "Pod") bounds.check({pod_amounts(spec, "requests"), pod_amounts(spec, "limits")});
+    if (type == "Pod") bounds.check({api::pod_amounts(spec, "requests"), api::pod_amounts(spec, "limits")});
     if (type != "Container") return;
     for (const auto* kind : {"containers", "initContainers"}) {
       for (const auto& container : at(spec, kind)) {
-        bounds.check({amounts(at(container, "resources", "requests")), amounts(at(container, "resources", "limits"))});
+        bounds.check({api::amounts_of(at(container, "resources", "requests")),
+                      api::amounts_of(at(container, "resources", "limits"))});
       }
     }
   }

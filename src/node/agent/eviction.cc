@@ -28,10 +28,6 @@ bool on_disk(const Json& volume) {
   return volume.contains("emptyDir") && str(at(volume, "emptyDir"), "medium").empty();
 }
 
-std::string bytes_text(std::int64_t bytes) {
-  return api::Quantity(bytes, api::Quantity::Format::kBinarySi).to_string();
-}
-
 std::int64_t total(const Use& use) {
   std::int64_t sum = 0;
   for (const auto& [container, amount] : use) sum += amount;

@@ -53,10 +53,6 @@ std::string os_release(std::string_view key) {
   return {};
 }
 
-std::string bytes_text(std::int64_t bytes) {
-  return api::Quantity(bytes, api::Quantity::Format::kBinarySi).to_string();
-}
-
 std::string go_architecture(std::string_view machine) {
   if (machine == "x86_64") return "amd64";
   if (machine == "aarch64") return "arm64";
@@ -81,6 +77,10 @@ std::int64_t huge_pages(const char* folder, std::int64_t size) {
 }
 
 }  // namespace
+
+std::string bytes_text(std::int64_t bytes) {
+  return api::Quantity(bytes, api::Quantity::Format::kBinarySi).to_string();
+}
 
 Machine read_machine(const std::string& data_dir) {
   Machine out;

@@ -29,6 +29,9 @@ struct Shortage {
   std::string available;
 };
 
+/// A number of bytes as a quantity: 64Mi.
+[[nodiscard]] std::string bytes_text(std::int64_t bytes);
+
 struct Pressure {
   bool memory = false;
   bool disk = false;

@@ -64,10 +64,10 @@ Status check_host_path(const VolumePlan& plan) {
   return fail(Code::kInvalid, type + " is an invalid volume type");
 }
 
-int open_beneath(int dir, const char* path, std::uint64_t flags, std::uint64_t resolve = RESOLVE_BENEATH) {
+int open_beneath(int dir, const char* path, std::uint64_t flags) {
   struct open_how how = {};
   how.flags = flags | O_CLOEXEC;
-  how.resolve = resolve | RESOLVE_NO_MAGICLINKS;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
   return static_cast<int>(::syscall(SYS_openat2, dir, path, &how, sizeof how));
 }
 
@@ -147,15 +147,13 @@ Result<VolumePlan> plan_volume(const Json& pod, const Json& volume, const std::s
 Result<std::optional<std::string>> read_in_volume(const std::string& volume_path, const std::string& path) {
   BRUME_TRY(Fd root, linux_os::open_fd(volume_path, O_PATH | O_DIRECTORY));
   // Neither a pipe nor a device that a container put there is waited for.
-  Fd file(open_beneath(root.get(), path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY, RESOLVE_IN_ROOT));
-  if (!file.valid()) {
-    if (errno == ENOENT || errno == ENOTDIR) return std::optional<std::string>();
-    return fail_errno(errno, "open " + path);
-  }
+  auto file = linux_os::open_in_root(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  if (!file && file.error().code == Code::kNotFound) return std::optional<std::string>();
+  if (!file) return fail(std::move(file).error());
   struct stat st = {};
-  if (::fstat(file.get(), &st) != 0) return fail_errno(errno, "stat " + path);
+  if (::fstat(file->get(), &st) != 0) return fail_errno(errno, "stat " + path);
   if (!S_ISREG(st.st_mode)) return fail(Code::kInvalid, path + " is no regular file");
-  BRUME_TRY(std::string text, linux_os::read_file("/proc/self/fd/" + std::to_string(file.get())));
+  BRUME_TRY(std::string text, linux_os::read_file("/proc/self/fd/" + std::to_string(file->get())));
   return std::optional(std::move(text));
 }
 

@@ -134,6 +134,7 @@ void PodWorker::actuate_resize() {
       updates = true;
     }
   }
+  if (!outstanding && !resize_progress_ && !pod_cgroup_.is_null()) return;  // nearly always
   const Json target = pod_resources(pod_, context_.options.pod_pids_limit);
   Json next = outstanding ? wider_resources(pod_cgroup_, target) : target;
   if (updates || next != pod_cgroup_) {

@@ -30,6 +30,29 @@ std::string first(const std::vector<Candidate>& candidates, std::string_view res
   return found == nullptr ? "none" : found->uid;
 }
 
+/// An evictor of the fixture's pod, or of several, and what it sees and asks for.
+struct Eviction {
+  Pressure now = {};  ///< what is read anew before a pod goes
+  int collections = 0;
+  std::vector<PodWorker*> pods;
+  Evictor evictor;
+
+  Eviction(WorkerFixture& f, std::vector<PodWorker*> all)
+      : pods(std::move(all)),
+        evictor({.runtime = f.runtime,
+                 .clock = f.clock,
+                 .events = f.events,
+                 .node = {"v1", "Node", "", "node1", "", "", ""},
+                 .pods = [this] { return pods; },
+                 .remove_images = [this] { return collect(this); },
+                 .read_pressure = [this] { return now; }},
+                f.context->executor) {}
+  static Task<void> collect(Eviction* self) {
+    ++self->collections;
+    co_return;
+  }
+};
+
 void fill(const std::string& path, std::int64_t bytes) {
   std::filesystem::create_directories(std::filesystem::path(path).parent_path());
   std::ofstream(path, std::ios::binary) << std::string(static_cast<std::size_t>(bytes), 'x');
@@ -87,21 +110,8 @@ TEST_CASE("a pod over its limit is evicted, others stay") {
     f.start(pod);
     bool ok = co_await f.until([&] { return f.condition("Ready"); });
     REQUIRE(ok);
-    Pressure now;
-    int collections = 0;
-    Executor executor = co_await boost::asio::this_coro::executor;
-    Evictor evictor({.runtime = f.runtime,
-                     .clock = f.clock,
-                     .events = f.events,
-                     .node = {"v1", "Node", "", "node1", "", "", ""},
-                     .pods = [&f] { return std::vector<PodWorker*>{f.worker.get()}; },
-                     .remove_images = [&]() -> Task<void> {
-                       ++collections;
-                       co_return;
-                     },
-                     .read_pressure = [&] { return now; }},
-                    executor);
-    evictor.check(now);
+    Eviction eviction(f, {f.worker.get()});
+    eviction.evictor.check(eviction.now);
     co_await settle();
     CHECK(f.worker->evictable());
 
@@ -109,7 +119,7 @@ TEST_CASE("a pod over its limit is evicted, others stay") {
     fill(cache + "/deep/down/file", 2 * kMi);
     co_await f.until([&] {
       f.clock.advance(std::chrono::seconds(1));  // files are not looked at all the time
-      evictor.check(now);
+      eviction.evictor.check(eviction.now);
       return !f.worker->evictable();
     });
     ok = co_await f.until([&] { return f.phase() == "Failed"; });
@@ -118,8 +128,8 @@ TEST_CASE("a pod over its limit is evicted, others stay") {
     CHECK(str(f.status(), "message") == "Usage of EmptyDir volume \"cache\" exceeds the limit \"1Mi\". ");
     CHECK(f.has_event("Evicted", "Usage of EmptyDir volume"));
     CHECK_FALSE(f.condition("DisruptionTarget"));
-    CHECK(collections == 0);
-    co_await evictor.stop();
+    CHECK(eviction.collections == 0);
+    co_await eviction.evictor.stop();
   });
 }
 
@@ -131,35 +141,23 @@ TEST_CASE("a node without disk first lets go of images, and then of one pod") {
     Pressure full;
     full.disk = true;
     full.disk_short = Shortage{"ephemeral-storage", "1Gi", "900Mi"};
-    Pressure now;
-    int collections = 0;
-    Executor executor = co_await boost::asio::this_coro::executor;
-    Evictor evictor({.runtime = f.runtime,
-                     .clock = f.clock,
-                     .events = f.events,
-                     .node = {"v1", "Node", "", "node1", "", "", ""},
-                     .pods = [&f] { return std::vector<PodWorker*>{f.worker.get()}; },
-                     .remove_images = [&]() -> Task<void> {
-                       ++collections;
-                       co_return;
-                     },
-                     .read_pressure = [&] { return now; }},
-                    executor);
-    evictor.check(full);  // and the images were enough
-    ok = co_await f.until([&] { return collections == 1 && f.has_event("EvictionThresholdMet", "ephemeral-storage"); });
+    Eviction eviction(f, {f.worker.get()});
+    eviction.evictor.check(full);  // and the images were enough
+    ok = co_await f.until(
+        [&] { return eviction.collections == 1 && f.has_event("EvictionThresholdMet", "ephemeral-storage"); });
     REQUIRE(ok);
     co_await settle();
     CHECK(f.worker->evictable());
-    now = full;
+    eviction.now = full;
     co_await f.until([&] {
-      evictor.check(full);
+      eviction.evictor.check(full);
       return !f.worker->evictable();
     });
     ok = co_await f.until([&] { return f.phase() == "Failed" && f.condition("DisruptionTarget"); });
     REQUIRE(ok);
     CHECK(
         str(f.status(), "message").starts_with("The node was low on resource: ephemeral-storage. Threshold quantity:"));
-    co_await evictor.stop();
+    co_await eviction.evictor.stop();
   });
 }
 
@@ -176,30 +174,23 @@ TEST_CASE("the next pod goes only when the last one has left, or after a while")
     f.runtime.obey_all = false;  // and the last takes its time
     Pressure full;
     full.disk_short = Shortage{"ephemeral-storage", "1Gi", "900Mi"};
-    Executor executor = co_await boost::asio::this_coro::executor;
-    Evictor evictor({.runtime = f.runtime,
-                     .clock = f.clock,
-                     .events = f.events,
-                     .node = {"v1", "Node", "", "node1", "", "", ""},
-                     .pods = [&] { return std::vector<PodWorker*>{&other, f.worker.get()}; },
-                     .remove_images = []() -> Task<void> { co_return; },
-                     .read_pressure = [&] { return full; }},
-                    executor);
-    evictor.check(full);
+    Eviction eviction(f, {&other, f.worker.get()});
+    eviction.now = full;
+    eviction.evictor.check(full);
     ok = co_await f.until([&] { return !f.worker->evictable(); });
     REQUIRE(ok);
     for (int i = 0; i < 20; ++i) {
-      evictor.check(full);
+      eviction.evictor.check(full);
       co_await sleep_for(std::chrono::milliseconds(5));
     }
     CHECK(other.evictable());
     f.clock.advance(std::chrono::seconds(31));
     ok = co_await f.until([&] {
-      evictor.check(full);
+      eviction.evictor.check(full);
       return !other.evictable();
     });
     CHECK(ok);
-    co_await evictor.stop();
+    co_await eviction.evictor.stop();
     co_await other.stop();
   });
 }
@@ -212,22 +203,15 @@ TEST_CASE("a node without memory evicts the pod that is furthest over what it as
     f.runtime.memory["app"] = 128 * kMi;  // half of it files that could go
     Pressure scarce;
     scarce.memory_short = Shortage{"memory", "100Mi", "80Mi"};
-    Executor executor = co_await boost::asio::this_coro::executor;
-    Evictor evictor({.runtime = f.runtime,
-                     .clock = f.clock,
-                     .events = f.events,
-                     .node = {"v1", "Node", "", "node1", "", "", ""},
-                     .pods = [&f] { return std::vector<PodWorker*>{f.worker.get()}; },
-                     .remove_images = []() -> Task<void> { co_return; },
-                     .read_pressure = [&] { return scarce; }},
-                    executor);
-    evictor.check(scarce);
+    Eviction eviction(f, {f.worker.get()});
+    eviction.now = scarce;
+    eviction.evictor.check(scarce);
     ok = co_await f.until([&] { return f.phase() == "Failed"; });
     REQUIRE(ok);
     CHECK(str(f.status(), "message") ==
           "The node was low on resource: memory. Threshold quantity: 100Mi, available: 80Mi. Container app was using "
           "64Mi, request is 16Mi, has larger consumption of memory. ");
-    co_await evictor.stop();
+    co_await eviction.evictor.stop();
   });
 }
 

@@ -122,11 +122,7 @@ TEST_CASE("a resize without room waits, is told once, and comes when there is ro
     CHECK(at(f.container(), "allocatedResources", "cpu") == "100m");
 
     // A new process of the node knows what was granted from the status.
-    co_await f.worker->stop();
-    f.worker = std::make_unique<node::PodWorker>(*f.context, f.client.find("pods", "default", "web"),
-                                                 [](const std::string&) {});
-    f.worker->adopt(f.runtime.sandboxes.at("uid-web"));
-    f.worker->start();
+    co_await f.restart();
     CHECK(f.worker->resize_asked());
     CHECK(at(f.worker->pod()["spec"]["containers"][0], "resources") == resources("100m", "64Mi"));
 
@@ -153,11 +149,7 @@ TEST_CASE("a container that has not run yet keeps what it was granted, over a re
     ok = co_await f.until([&] { return !condition(f, "PodResizePending").is_null(); });
     REQUIRE(ok);
     co_await sleep_for(std::chrono::milliseconds(20));
-    co_await f.worker->stop();
-    f.worker = std::make_unique<node::PodWorker>(*f.context, f.client.find("pods", "default", "web"),
-                                                 [](const std::string&) {});
-    f.worker->adopt(f.runtime.sandboxes.at("uid-web"));
-    f.worker->start();
+    co_await f.restart();
     CHECK(f.worker->resize_asked());
     f.runtime.finish("setup", 0);
     ok = co_await f.until([&] { return f.condition("Ready"); });

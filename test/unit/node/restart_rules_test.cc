@@ -109,11 +109,7 @@ TEST_CASE("a pod that starts over again and again waits between, and a new proce
     ok = co_await f.until([&] { return f.runtime.starts("setup") == 3 && !f.condition("AllContainersRestarting"); });
     REQUIRE(ok);
 
-    co_await f.worker->stop();  // while setup runs
-    f.worker = std::make_unique<node::PodWorker>(*f.context, f.client.find("pods", "default", "web"),
-                                                 [](const std::string&) {});
-    f.worker->adopt(f.runtime.sandboxes.at("uid-web"));
-    f.worker->start();
+    co_await f.restart();  // while setup runs
     co_await sleep_for(std::chrono::milliseconds(30));
     CHECK(f.runtime.starts("app") == 2);
     CHECK(f.phase() == "Pending");

@@ -89,6 +89,14 @@ struct WorkerFixture {
     make(std::move(pod));
     worker->start();
   }
+  /// A new process of the node takes over what runs.
+  Task<void> restart() {
+    co_await worker->stop();
+    worker = std::make_unique<node::PodWorker>(*context, client.find("pods", "default", worker->object()->name()),
+                                               [this](const std::string&) { gone = true; });
+    worker->adopt(runtime.sandboxes.at(worker->uid()));
+    worker->start();
+  }
   /// Hands the API's newest object to the worker, as the informer would.
   void sync() {
     auto object = client.find("pods", "default", worker->object()->name());
