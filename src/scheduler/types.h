@@ -10,13 +10,17 @@
 
 #include "brume/api/object.h"
 #include "brume/base/time.h"
+#include "brume/client/node_selector.h"
 #include "brume/client/taints.h"
-#include "node_selector.h"
 #include "resources.h"
 
 namespace brume::scheduler {
 
 using api::ObjectPtr;
+using client::decode_term;
+using client::decode_terms;
+using client::NodeRequirement;
+using client::NodeSelectorTerm;
 
 struct HostPort {
   std::string ip;        ///< 0.0.0.0 stands for all

@@ -8,7 +8,7 @@
 #include "brume/api/object.h"
 #include "brume/base/json_fwd.h"
 
-namespace brume::scheduler {
+namespace brume::client {
 
 struct NodeRequirement {
   enum class Op : std::uint8_t { kIn, kNotIn, kExists, kDoesNotExist, kGt, kLt, kInvalid };
@@ -28,4 +28,4 @@ struct NodeSelectorTerm {
 NodeSelectorTerm decode_term(const Json& term);
 std::vector<NodeSelectorTerm> decode_terms(const Json& terms);
 
-}  // namespace brume::scheduler
+}  // namespace brume::client

@@ -1,11 +1,11 @@
-#include "node_selector.h"
+#include "brume/client/node_selector.h"
 
 #include <algorithm>
 
 #include "brume/base/json.h"
 #include "brume/base/strings.h"
 
-namespace brume::scheduler {
+namespace brume::client {
 
 namespace {
 
@@ -85,4 +85,4 @@ std::vector<NodeSelectorTerm> decode_terms(const Json& terms) {
   return out;
 }
 
-}  // namespace brume::scheduler
+}  // namespace brume::client
