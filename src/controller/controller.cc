@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "brume/base/strings.h"
+
 namespace brume::controller {
 
 Controller::Controller(Context& context, std::string name, client::WorkQueueOptions options)
@@ -45,6 +47,30 @@ std::pair<std::string, std::string> split_key(std::string_view key) {
   const auto slash = key.find('/');
   if (slash == std::string_view::npos) return {"", std::string(key)};
   return {std::string(key.substr(0, slash)), std::string(key.substr(slash + 1))};
+}
+
+std::int64_t scaled_value(const Json& int_or_percent, std::int64_t total, bool round_up) {
+  if (int_or_percent.is_number_integer()) return int_or_percent.get<std::int64_t>();
+  auto text = str(int_or_percent);
+  if (!text.ends_with('%')) return 0;
+  text.remove_suffix(1);
+  const auto product = parse_int(text).value_or(0) * total;
+  return round_up ? (product + 99) / 100 : product / 100;
+}
+
+std::string name_hash(std::string_view bytes, std::int64_t collisions) {
+  // FNV-1a, 32 bits, over the bytes and, after a collision, its count.
+  std::uint32_t hash = 2166136261U;
+  const auto mix = [&hash](std::string_view text) {
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
+  };
+  mix(bytes);
+  if (collisions > 0) mix(std::to_string(collisions));
+  // Kubernetes' alphabet for generated names: no vowels that could make words, none that look alike.
+  static constexpr std::string_view kSafe = "bcdfghjklmnpqrstvwxz2456789";
+  std::string out = std::to_string(hash);
+  for (char& c : out) c = kSafe[static_cast<unsigned char>(c) % kSafe.size()];
+  return out;
 }
 
 void set_count(Json& status, const char* field, std::int64_t value) {

@@ -78,6 +78,12 @@ class Controller {
 /// ns/name to its parts.
 std::pair<std::string, std::string> split_key(std::string_view key);
 
+/// An int-or-percent of `total`.
+std::int64_t scaled_value(const Json& int_or_percent, std::int64_t total, bool round_up);
+
+/// What ends a generated name: stable over what is named (canonical bytes) and its collision count.
+std::string name_hash(std::string_view bytes, std::int64_t collisions);
+
 /// Puts a count into a status as Kubernetes writes it: zero is left out.
 void set_count(Json& status, const char* field, std::int64_t value);
 

@@ -30,9 +30,12 @@ DeploymentController::DeploymentController(Context& context)
       own_writes_(deployments_) {
   sets_.add_index(kByController, index_by_controller);
   pods_.add_index(kByController, index_by_controller);
-  sets_.add_handler({.added = [this](const ObjectPtr& now) { set_changed(nullptr, now); },
-                     .updated = [this](const ObjectPtr& old, const ObjectPtr& now) { set_changed(old, now); },
-                     .deleted = [this](const ObjectPtr& last) { enqueue_owner(last); }});
+  watch_dependents(
+      {.owners = deployments_,
+       .dependents = sets_,
+       .selects = [this](const ObjectPtr& deployment,
+                         const ObjectPtr& set) { return views_.of(deployment).selector.matches(set->labels()); },
+       .enqueue = [this](const ObjectPtr& deployment) { enqueue(deployment); }});
   pods_.add_handler({.added = nullptr,
                      .updated =
                          [this](const ObjectPtr&, const ObjectPtr& now) {
@@ -43,24 +46,6 @@ DeploymentController::DeploymentController(Context& context)
 
 // What to reconcile
 // ----------------------------------------------------------------------------------------------------
-
-void DeploymentController::enqueue_owner(const ObjectPtr& set) {
-  const auto* ref = set->controller();
-  if (ref == nullptr || ref->kind != "Deployment") return;
-  const auto owner = deployments_.get(set->ns(), ref->name);
-  if (owner && owner->uid() == ref->uid) enqueue(owner);
-}
-
-void DeploymentController::set_changed(const ObjectPtr& old, const ObjectPtr& now) {
-  const bool moved = old && old->controller() != nullptr &&
-                     (now->controller() == nullptr || now->controller()->uid != old->controller()->uid);
-  if (moved) enqueue_owner(old);
-  if (now->controller() != nullptr) return enqueue_owner(now);
-  if (now->deleting() || (old && !moved && old->labels() == now->labels())) return;
-  for (const auto& deployment : deployments_.list(now->ns())) {
-    if (views_.of(deployment).selector.matches(now->labels())) enqueue(deployment);
-  }
-}
 
 // Only Recreate waits for pods: the last old one has gone.
 void DeploymentController::pod_gone(const ObjectPtr& pod) {

@@ -38,9 +38,7 @@ class DeploymentController final : public Controller {
   Task<Status> reconcile(std::string key) override;
   Task<Result<World>> observe(ObjectPtr object);
   Task<Status> steer(World& world);
-  void set_changed(const ObjectPtr& old, const ObjectPtr& now);
   void pod_gone(const ObjectPtr& pod);
-  void enqueue_owner(const ObjectPtr& set);
   void note_pause(World& world);
   static View decode(const Object& deployment);
 

@@ -37,15 +37,6 @@ std::int64_t DeploymentState::max_unavailable() const {
 // Sizes
 // ----------------------------------------------------------------------------------------------------------------
 
-std::int64_t scaled_value(const Json& int_or_percent, std::int64_t total, bool round_up) {
-  if (int_or_percent.is_number_integer()) return int_or_percent.get<std::int64_t>();
-  auto text = str(int_or_percent);
-  if (!text.ends_with('%')) return 0;
-  text.remove_suffix(1);
-  const auto product = parse_int(text).value_or(0) * total;
-  return round_up ? (product + 99) / 100 : product / 100;
-}
-
 std::pair<std::int64_t, std::int64_t> fenceposts(const Json& strategy, std::int64_t replicas) {
   static const Json kQuarter = "25%";
   const auto& rolling = at(strategy, "rollingUpdate");
@@ -110,18 +101,7 @@ std::int64_t proportion(const ReplicaSet& set, const DeploymentState& deployment
 // ------------------------------------------------------------------------------------------------------------
 
 std::string template_hash(const Json& pod_template, std::int64_t collisions) {
-  // FNV-1a, 32 bits, over canonical bytes and, after a collision, its count.
-  std::uint32_t hash = 2166136261U;
-  const auto mix = [&hash](std::string_view bytes) {
-    for (const char c : bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
-  };
-  mix(dump_json(pod_template));
-  if (collisions > 0) mix(std::to_string(collisions));
-  // Kubernetes' alphabet for generated names: no vowels that could make words, none that look alike.
-  static constexpr std::string_view kSafe = "bcdfghjklmnpqrstvwxz2456789";
-  std::string out = std::to_string(hash);
-  for (char& c : out) c = kSafe[static_cast<unsigned char>(c) % kSafe.size()];
-  return out;
+  return name_hash(dump_json(pod_template), collisions);
 }
 
 namespace {

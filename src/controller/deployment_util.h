@@ -52,8 +52,6 @@ struct DeploymentState {
   [[nodiscard]] std::int64_t max_unavailable() const;
 };
 
-/// An int-or-percent of `total`.
-std::int64_t scaled_value(const Json& int_or_percent, std::int64_t total, bool round_up);
 /// spec.strategy's maxSurge (rounded up) and maxUnavailable (rounded down); never both zero.
 std::pair<std::int64_t, std::int64_t> fenceposts(const Json& strategy, std::int64_t replicas);
 

@@ -10,6 +10,7 @@ namespace brume::controller {
 std::unique_ptr<Controller> make_deployment(Context& context);
 std::unique_ptr<Controller> make_replicaset(Context& context);
 std::unique_ptr<Controller> make_replication_controller(Context& context);
+std::unique_ptr<Controller> make_statefulset(Context& context);
 std::unique_ptr<Controller> make_endpoint_slice(Context& context);
 std::unique_ptr<Controller> make_endpoints(Context& context);
 std::unique_ptr<Controller> make_namespace(Context& context);

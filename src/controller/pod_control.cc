@@ -1,6 +1,9 @@
 #include "pod_control.h"
 
 #include <algorithm>
+#include <memory>
+
+#include "brume/client/parallel.h"
 
 namespace brume::controller {
 
@@ -25,6 +28,57 @@ bool Expectations::satisfied(const std::string& owner) {
   if (!it->second.deleting.empty() || it->second.revision > informer_.revision()) return false;
   waiting_.erase(it);
   return true;
+}
+
+// Dependents ---------------------------------------------------------------------------------------------------------
+
+namespace {
+
+void enqueue_controller(const DependentWatch& watch, const ObjectPtr& dependent) {
+  const auto* ref = dependent->controller();
+  if (ref == nullptr || ref->kind != watch.owners.resource().kind) return;
+  const auto owner = watch.owners.get(dependent->ns(), ref->name);
+  if (owner && owner->uid() == ref->uid) watch.enqueue(owner);
+}
+
+void dependent_changed(const DependentWatch& watch, const ObjectPtr& old, const ObjectPtr& now) {
+  const bool relabeled = !old || old->labels() != now->labels();
+  const bool released = old && old->controller() != nullptr &&
+                        (now->controller() == nullptr || now->controller()->uid != old->controller()->uid);
+  if (released) enqueue_controller(watch, old);
+  if (now->controller() != nullptr) return enqueue_controller(watch, now);
+  if (now->deleting() || !(relabeled || released)) return;
+  for (const auto& owner : watch.owners.list(now->ns())) {
+    if (watch.selects(owner, now)) watch.enqueue(owner);
+  }
+}
+
+}  // namespace
+
+void watch_dependents(DependentWatch watch) {
+  auto shared = std::make_shared<const DependentWatch>(std::move(watch));
+  shared->dependents.add_handler(
+      {.added = [shared](const ObjectPtr& now) { dependent_changed(*shared, nullptr, now); },
+       .updated = [shared](const ObjectPtr& old, const ObjectPtr& now) { dependent_changed(*shared, old, now); },
+       .deleted = [shared](const ObjectPtr& last) { enqueue_controller(*shared, last); }});
+}
+
+Task<Status> slow_start(std::size_t count, std::function<Task<Status>(std::size_t)> one) {
+  constexpr std::size_t kMost = 500;
+  std::size_t done = 0;
+  for (std::size_t batch = 1; done < count; batch = std::min(2 * batch, kMost)) {
+    batch = std::min(batch, count - done);
+    Status failed;
+    // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): for_each_parallel keeps it
+    const auto do_one = [&](std::size_t i) -> Task<void> {
+      auto status = co_await one(done + i);
+      if (!status && failed) failed = std::move(status);
+    };
+    co_await client::for_each_parallel(batch, do_one);
+    if (!failed) co_return failed;
+    done += batch;
+  }
+  co_return Status{};
 }
 
 // Claims -------------------------------------------------------------------------------------------------------------

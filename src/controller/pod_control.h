@@ -1,7 +1,9 @@
 // Creating, deleting and claiming pods on behalf of an owner.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -39,6 +41,21 @@ class Expectations {
 inline constexpr std::string_view kByController = "controller";
 std::string orphans_of(std::string_view ns);
 void index_by_controller(const Object& object, std::vector<std::string>& values);
+
+/// Whose changes concern which owners.
+struct DependentWatch {
+  Informer& owners;
+  Informer& dependents;
+  std::function<bool(const ObjectPtr& owner, const ObjectPtr& dependent)> selects;
+  std::function<void(const ObjectPtr& owner)> enqueue;
+};
+/// From now on calls `enqueue` when a dependent changes: for its controller, for the one that it had before and, when
+/// it has none, for each owner that selects (and may adopt) it.
+void watch_dependents(DependentWatch watch);
+
+/// Does `one` for 0 ... count - 1 in batches that double (1, 2, 4 ... 500), so that something that cannot be done
+/// (quota, admission) costs a few calls and not hundreds: it stops after a batch with a failure, and gives the first.
+Task<Status> slow_start(std::size_t count, std::function<Task<Status>(std::size_t)> one);
 
 /// A pod from a pod template, owned by `owner`, with a generated name.
 Json pod_from_template(const Object& owner, const Json& pod_template);

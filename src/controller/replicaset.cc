@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::size_t kBurst = 500;                   // creates and deletes of one reconcile, as upstream
 constexpr auto kLookAgain = std::chrono::seconds(1);  // should the event that the copy lacks not come by itself
-constexpr std::size_t kSlowStartFirst = 1;  // creates of the first batch; each batch doubles while all succeed
 
 /// What tells a ReplicationController from a ReplicaSet.
 struct Flavor {
@@ -64,10 +63,6 @@ class ReplicaSetController final : public Controller {
   [[nodiscard]] std::vector<ObjectPtr> victims(const World& world, std::size_t count);
   void refresh(World& world);
 
-  void pod_changed(const ObjectPtr& old, const ObjectPtr& now);
-  void enqueue_owner(const ObjectPtr& pod);
-  void enqueue_matching(const ObjectPtr& orphan);
-
   const Flavor& flavor_;
   Informer& owners_;
   Informer& pods_;
@@ -84,35 +79,11 @@ ReplicaSetController::ReplicaSetController(Context& context, const Flavor& flavo
       selectors_(owners_, [&flavor](const Object& owner) { return decode_selector(flavor, owner); }) {
   owners_.add_index(kByController, index_by_controller);
   pods_.add_index(kByController, index_by_controller);
-  pods_.add_handler({.added = [this](const ObjectPtr& now) { pod_changed(nullptr, now); },
-                     .updated = [this](const ObjectPtr& old, const ObjectPtr& now) { pod_changed(old, now); },
-                     .deleted = [this](const ObjectPtr& last) { enqueue_owner(last); }});
-}
-
-// What to reconcile
-// ----------------------------------------------------------------------------------------------------
-
-void ReplicaSetController::enqueue_owner(const ObjectPtr& pod) {
-  const auto* ref = pod->controller();
-  if (ref == nullptr || ref->kind != owners_.resource().kind) return;
-  const auto owner = owners_.get(pod->ns(), ref->name);
-  if (owner && owner->uid() == ref->uid) enqueue(owner);
-}
-
-void ReplicaSetController::enqueue_matching(const ObjectPtr& orphan) {
-  if (orphan->deleting()) return;
-  for (const auto& owner : owners_.list(orphan->ns())) {
-    if (selectors_.of(owner).matches(orphan->labels())) enqueue(owner);
-  }
-}
-
-void ReplicaSetController::pod_changed(const ObjectPtr& old, const ObjectPtr& now) {
-  if (now->controller() != nullptr) enqueue_owner(now);
-  const bool relabeled = !old || old->labels() != now->labels();
-  const bool released = old && old->controller() != nullptr &&
-                        (now->controller() == nullptr || now->controller()->uid != old->controller()->uid);
-  if (released) enqueue_owner(old);
-  if (now->controller() == nullptr && (relabeled || released)) enqueue_matching(now);
+  watch_dependents({.owners = owners_,
+                    .dependents = pods_,
+                    .selects = [this](const ObjectPtr& owner,
+                                      const ObjectPtr& pod) { return selectors_.of(owner).matches(pod->labels()); },
+                    .enqueue = [this](const ObjectPtr& owner) { enqueue(owner); }});
 }
 
 // Reconcile
@@ -168,23 +139,9 @@ Task<Status> ReplicaSetController::scale(const World& world, std::int64_t differ
   co_return Status{};
 }
 
-// In batches that double, so that a pod that cannot be created (quota, admission) costs a few calls and not hundreds.
 Task<Status> ReplicaSetController::create_pods(ObjectPtr owner, Json pod, std::size_t count) {
-  std::size_t batch = kSlowStartFirst;
-  while (count > 0) {
-    batch = std::min(batch, count);
-    Status failed;
-    // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): for_each_parallel keeps it
-    const auto create_one = [&](std::size_t) -> Task<void> {
-      const auto done = co_await create_pod(owner, pod);
-      if (!done && failed) failed = done;
-    };
-    co_await client::for_each_parallel(batch, create_one);
-    if (!failed) co_return failed;
-    count -= batch;
-    batch *= 2;
-  }
-  co_return Status{};
+  const auto create_one = [&](std::size_t) { return create_pod(owner, pod); };
+  co_return co_await slow_start(count, create_one);
 }
 
 Task<Status> ReplicaSetController::create_pod(ObjectPtr owner, Json pod) {
