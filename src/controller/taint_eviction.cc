@@ -1,6 +1,7 @@
 // Pods that do not, or no longer, tolerate a NoExecute taint of their node are deleted.
 #include <algorithm>
 #include <optional>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "brume/client/taints.h"
@@ -34,7 +35,7 @@ class TaintEviction final : public Controller {
     };
     pods_.add_handler({.added = look,
                        .updated = [look](const ObjectPtr&, const ObjectPtr& now) { look(now); },
-                       .deleted = [this](const ObjectPtr& pod) { announced_.erase(pod->uid()); }});
+                       .deleted = [this](const ObjectPtr& pod) { waiting_.erase(pod->uid()); }});
     nodes_.add_handler({.added = [this](const ObjectPtr& now) { look_at_pods(now, !taints_.of(now).empty()); },
                         .updated = [this](const ObjectPtr&, const ObjectPtr& now) { node_changed(now); },
                         .deleted = [this](const ObjectPtr& last) { tainted_.erase(last->name()); }});
@@ -57,9 +58,11 @@ class TaintEviction final : public Controller {
     for (const auto& pod : pods_.index(kByNode, node->name())) enqueue(pod);
   }
 
-  /// When the pod is to go: nothing for never.
+  /// When the pod is to go: nothing for never. Patience begins when the taint met the pod: when it was added, should it
+  /// say so, or else when that was `noticed`; but not before the pod was `placed` on the node.
   [[nodiscard]] std::optional<WallTime> deadline(const std::vector<Taint>& taints,
-                                                 const std::vector<Toleration>& tolerations) const {
+                                                 const std::vector<Toleration>& tolerations, WallTime noticed,
+                                                 WallTime placed) const {
     std::optional<WallTime> first;
     const auto now = clock().now();
     for (const auto& taint : taints) {
@@ -70,7 +73,7 @@ class TaintEviction final : public Controller {
         if (toleration.seconds) {
           const auto patience =
               std::chrono::seconds(std::clamp<std::int64_t>(*toleration.seconds, 0, kForever.count()));
-          end = taint.added.value_or(now) + patience;
+          end = std::max(taint.added.value_or(noticed), placed) + patience;
         }
         break;
       }
@@ -79,25 +82,33 @@ class TaintEviction final : public Controller {
     return first;
   }
 
+  static WallTime placed_at(const Json& pod) {
+    const auto& scheduled = client::find_condition(at(pod, "status"), "PodScheduled");
+    return parse_rfc3339(str(scheduled, "lastTransitionTime")).value_or(WallTime{});
+  }
+
   Task<Status> reconcile(std::string key) override {
     const auto pod = pods_.get(key);
     if (!pod || pod->deleting()) co_return Status{};
     const auto node = nodes_.get(context_.pods.of(pod).node_name);
     if (!node || context_.pods.of(pod).finished()) co_return Status{};
     const Json value = pod->parse();
-    const auto end = deadline(taints_.of(node), client::decode_tolerations(at(value, "spec", "tolerations")));
+    const auto known = waiting_.find(pod->uid());
+    const auto noticed = known == waiting_.end() ? clock().now() : known->second;
+    const auto tolerations = client::decode_tolerations(at(value, "spec", "tolerations"));
+    const auto end = deadline(taints_.of(node), tolerations, noticed, placed_at(value));
     if (!end) {
-      if (announced_.erase(pod->uid()) > 0) {
+      if (waiting_.erase(pod->uid()) > 0) {
         events_.normal(*pod, "TaintManagerEviction", "Cancelling deletion of Pod " + key);
       }
       co_return Status{};
     }
     if (*end > clock().now()) {
-      announced_.insert(pod->uid());
+      waiting_.try_emplace(pod->uid(), noticed);
       queue_.add_after(key, *end - clock().now());
       co_return Status{};
     }
-    announced_.erase(pod->uid());
+    waiting_.erase(pod->uid());
     events_.normal(*pod, "TaintManagerEviction", "Marking for deletion Pod " + key);
     co_return co_await evict(pod, value);
   }
@@ -121,8 +132,8 @@ class TaintEviction final : public Controller {
   Informer& nodes_;
   Informer& pods_;
   client::Projection<std::vector<Taint>> taints_;
-  std::unordered_set<std::string> tainted_;    // nodes that had NoExecute taints when last seen
-  std::unordered_set<std::string> announced_;  // uids of pods whose time runs
+  std::unordered_set<std::string> tainted_;            // nodes that had NoExecute taints when last seen
+  std::unordered_map<std::string, WallTime> waiting_;  // by uid: pods whose time runs, and since when that is known
 };
 
 }  // namespace

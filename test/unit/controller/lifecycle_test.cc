@@ -286,6 +286,45 @@ TEST_CASE("NoExecute evicts at once, after tolerationSeconds, or never") {
   });
 }
 
+TEST_CASE("patience with a taint begins when it met the pod") {
+  Bench b({make_taint_eviction});
+  b.run([&]() -> Task<void> {
+    b.api.seed("nodes", {{"metadata", {{"name", "n1"}}}});
+    const auto pod = [&](const char* name) {
+      const std::string now = format_rfc3339(b.clock.now());
+      b.api.seed(
+          "pods",
+          {{"metadata", {{"name", name}}},
+           {"spec", {{"nodeName", "n1"}, {"tolerations", Json::array({{{"key", "k"}, {"tolerationSeconds", 60}}})}}},
+           {"status",
+            {{"phase", "Running"},
+             {"conditions", Json::array({{{"type", "PodScheduled"}, {"lastTransitionTime", now}}})}}}});
+    };
+    const auto deleting = [&](const char* name) { return b.api.find("pods", "default", name)->deleting(); };
+    pod("first");
+    co_await b.rest();
+    // People's taints do not say when they were added.
+    b.edit("nodes", "", "n1",
+           [](Json& node) { node["spec"]["taints"] = Json::array({{{"key", "k"}, {"effect", "NoExecute"}}}); });
+    co_await b.rest();
+    b.clock.advance(50s);
+    co_await b.rest();
+    CHECK_FALSE(deleting("first"));
+    b.clock.advance(10s);
+    co_await b.rest();
+    CHECK(deleting("first"));
+    // A pod that comes late has its whole time, though the taint is old.
+    b.edit("nodes", "", "n1",
+           [&](Json& node) { node["spec"]["taints"][0]["timeAdded"] = format_rfc3339(b.clock.now() - 1h); });
+    pod("second");
+    co_await b.rest();
+    CHECK_FALSE(deleting("second"));
+    b.clock.advance(61s);
+    co_await b.rest();
+    CHECK(deleting("second"));
+  });
+}
+
 TEST_CASE("pods of lost nodes, unscheduled deleted pods and too many finished ones go") {
   Bench b({make_pod_gc}, {.terminated_pod_threshold = 2});
   b.run([&]() -> Task<void> {
