@@ -61,7 +61,11 @@ struct Registry::Impl final : ObjectSource {
                                WriteContext context);
   Task<Result<Json>> bind(std::string ns, std::string name, Json body, WriteContext context);
   Task<Result<Json>> evict(std::string ns, std::string name, Json body, WriteContext context);
-  Task<Status> take_disruption(const Json& pod, WriteContext context);
+  Task<Status> evict_pod(api::ObjectPtr pod, DeleteRequest request, WriteContext context);
+  Task<Result<bool>> evict_freely(api::ObjectPtr pod, DeleteRequest request, WriteContext context);
+  [[nodiscard]] Result<api::ObjectPtr> budget_of(const api::Object& pod) const;
+  Task<Status> take_disruption(api::ObjectPtr budget, std::string pod, WriteContext context);
+  Task<Status> mark_and_remove(std::string ns, std::string name, DeleteRequest request, WriteContext context);
   Task<void> drop_old_events();
 
   /// Checks fields, coerces and defaults `body`, which is to become an object of `type`.

@@ -1,7 +1,4 @@
-// Sub-resources that are created: pods/binding, pods/eviction, and those that Reviews computes.
-#include "brume/api/decode.h"
-#include "brume/api/schema.h"
-#include "brume/api/selector.h"
+// Sub-resources that are created: pods/binding, and those that Reviews computes; pods/eviction is registry_eviction.cc.
 #include "brume/apiserver/registry.h"
 #include "brume/base/task.h"
 #include "errors.h"
@@ -13,46 +10,8 @@ using Impl = Registry::Impl;
 
 namespace {
 
-constexpr int kEvictionRetrySeconds = 10;
-
 Json success() {
   return Json{{"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", Json::object()}, {"status", "Success"}};
-}
-
-Error budget_error(std::string_view pdb, std::string_view detail) {
-  Error error{Code::kTooManyRequests, "Cannot evict pod as it would violate the pod's disruption budget."};
-  error.retry_after_seconds = kEvictionRetrySeconds;
-  error.causes.push_back({"DisruptionBudget",
-                          detail.empty()
-                              ? "The disruption budget " + std::string(pdb) + " is still being processed by the server."
-                              : std::string(detail),
-                          ""});
-  return error;
-}
-
-bool pod_ready(const Json& pod) {
-  for (const Json& condition : at(pod, "status", "conditions")) {
-    if (str(condition, "type") == "Ready") return str(condition, "status") == "True";
-  }
-  return false;
-}
-
-// Pods whose going disturbs no one.
-bool ignores_budget(const Json& pod) {
-  const auto phase = str(at(pod, "status"), "phase");
-  return phase == "Succeeded" || phase == "Failed" || phase == "Pending" ||
-         at(pod, "metadata").contains("deletionTimestamp");
-}
-
-DeleteRequest delete_request(const Json& options) {
-  DeleteRequest request;
-  if (options.contains("gracePeriodSeconds") && options["gracePeriodSeconds"].is_number()) {
-    request.grace_period_seconds = num(options, "gracePeriodSeconds");
-  }
-  request.propagation_policy = str(options, "propagationPolicy");
-  request.uid = str(at(options, "preconditions"), "uid");
-  request.resource_version = str(at(options, "preconditions"), "resourceVersion");
-  return request;
 }
 
 // Names the node in the pod; the errors are conflicts, as the scheduler expects them.
@@ -122,104 +81,6 @@ Task<Result<Json>> Impl::bind(std::string ns, std::string name, Json body, Write
   auto done = co_await modify(*pods, std::move(ns), std::move(name), std::move(update), std::move(context));
   if (!done) co_return fail(std::move(done).error());
   co_return success();
-}
-
-// Takes one disruption from the pod's budget; an error says why there is none.
-Task<Status> Impl::take_disruption(const Json& pod, WriteContext context) {
-  const Stored* budgets = stored(api::res("poddisruptionbudgets.policy"));
-  const std::string ns(str(at(pod, "metadata"), "namespace"));
-  const std::string pod_name(str(at(pod, "metadata"), "name"));
-  std::vector<api::ObjectPtr> matching;
-  for (const api::ObjectPtr& budget : budgets->cache->all(ns)) {
-    const auto selector = api::LabelSelector::from_json(at(budget->parse(), "spec", "selector"));
-    if (selector && selector->matches_json(at(pod, "metadata", "labels"))) matching.push_back(budget);
-  }
-  if (matching.empty()) co_return Status{};
-  if (matching.size() > 1) {
-    co_return fail(Code::kInternal,
-                   "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.");
-  }
-  const std::string name = matching[0]->name();
-  const Json budget = matching[0]->parse();
-  const Json& status = at(budget, "status");
-  if (!pod_ready(pod)) {
-    const bool always = str(at(budget, "spec"), "unhealthyPodEvictionPolicy") == "AlwaysAllow";
-    const auto desired = num(status, "desiredHealthy");
-    if (always || (desired > 0 && num(status, "currentHealthy") >= desired)) co_return Status{};
-  }
-  Update update{
-      .subresource = "status",
-      .change = [pod_name, name, now = clock.now()](const Json& old) -> Result<Json> {
-        const Json& present = at(old, "status");
-        if (num(present, "observedGeneration") < num(at(old, "metadata"), "generation"))
-          return fail(budget_error(name, ""));
-        const auto allowed = num(present, "disruptionsAllowed");
-        if (allowed < 0) {
-          return fail(forbidden(api::res("poddisruptionbudgets.policy"), name, "pdb disruptions allowed is negative"));
-        }
-        if (allowed == 0) {
-          return fail(budget_error(name, "The disruption budget " + name + " needs " +
-                                             std::to_string(num(present, "desiredHealthy")) + " healthy pods and has " +
-                                             std::to_string(num(present, "currentHealthy")) + " currently"));
-        }
-        Json next = old;
-        next["status"]["disruptionsAllowed"] = allowed - 1;
-        next["status"]["disruptedPods"][pod_name] = format_rfc3339(now);
-        return next;
-      },
-      .internal = true};
-  auto done = co_await modify(*budgets, ns, name, std::move(update), std::move(context));
-  if (!done) co_return fail(std::move(done).error());
-  co_return Status{};
-}
-
-Task<Result<Json>> Impl::evict(std::string ns, std::string name, Json body, WriteContext context) {
-  const Stored* pods = stored(api::res("pods"));
-  if (const auto given = str(at(body, "metadata"), "name"); !given.empty() && given != name) {
-    co_return fail(Code::kBadRequest, "name in URL does not match name in Eviction object");
-  }
-  const Json wanted = at(body, "deleteOptions");
-  context.dry_run = context.dry_run || !at(wanted, "dryRun").empty();
-  DeleteRequest request = delete_request(wanted);
-  const api::ObjectPtr object = pods->cache->find(ns, name);
-  if (!object) co_return fail(not_found(*pods->resource, name));
-  const Json pod = object->parse();
-  if (!ignores_budget(pod)) BRUME_CO_CHECK(co_await take_disruption(pod, context));
-  if (!context.dry_run) {
-    Update update{
-        .subresource = "status",
-        .change = [uid = request.uid, revision = request.resource_version,
-                   now = clock.now()](const Json& old) -> Result<Json> {
-          const Json& metadata = at(old, "metadata");
-          const auto pod_name = str(metadata, "name");
-          if (!uid.empty() && uid != str(metadata, "uid")) {
-            return fail(conflict(api::res("pods"), pod_name,
-                                 "the UID in the precondition (" + uid + ") does not match the UID in record (" +
-                                     std::string(str(metadata, "uid")) +
-                                     "). The object might have been deleted and then recreated"));
-          }
-          if (!revision.empty() && revision != str(metadata, "resourceVersion")) {
-            return fail(conflict(api::res("pods"), pod_name,
-                                 "the ResourceVersion in the precondition (" + revision +
-                                     ") does not match the ResourceVersion in record (" +
-                                     std::string(str(metadata, "resourceVersion")) +
-                                     "). The object might have been modified"));
-          }
-          Json next = old;
-          set_condition(next["status"], "DisruptionTarget", "True", "EvictionByEvictionAPI", "Eviction API: evicting",
-                        now);
-          return next;
-        },
-        .internal = true};
-    auto marked = co_await modify(*pods, ns, name, std::move(update), context);
-    if (!marked) co_return fail(std::move(marked).error());
-    if (!request.resource_version.empty()) request.resource_version = std::to_string((*marked)->resource_version());
-  }
-  auto done = co_await remove(*pods, ns, name, std::move(request), std::move(context));
-  if (!done) co_return fail(std::move(done).error());
-  Json answer = success();
-  answer["code"] = 201;
-  co_return answer;
 }
 
 Task<Result<Json>> Registry::create_subresource(const api::Resource& resource, std::string ns, std::string name,

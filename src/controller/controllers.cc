@@ -33,6 +33,7 @@ Controllers::Controllers(client::InformerFactory& informers, Options options)
   all.push_back(make_node_lifecycle(context));
   all.push_back(make_taint_eviction(context));
   all.push_back(make_pod_gc(context));
+  all.push_back(make_disruption(context));
   all.push_back(make_event_ttl(context));
   if (context.options.garbage_collection) all.push_back(make_garbage_collector(context));
 }
