@@ -35,6 +35,12 @@ Controllers::Controllers(client::InformerFactory& informers, Options options)
   all.push_back(make_pod_gc(context));
   all.push_back(make_disruption(context));
   all.push_back(make_event_ttl(context));
+  all.push_back(make_volume_binding(context));
+  all.push_back(make_claim_protection(context));
+  all.push_back(make_volume_protection(context));
+  all.push_back(make_ephemeral_volumes(context));
+  all.push_back(make_volume_expand(context));
+  all.push_back(make_local_path(context));
   if (context.options.garbage_collection) all.push_back(make_garbage_collector(context));
 }
 

@@ -23,5 +23,11 @@ std::unique_ptr<Controller> make_pod_gc(Context& context);
 std::unique_ptr<Controller> make_disruption(Context& context);
 std::unique_ptr<Controller> make_event_ttl(Context& context);
 std::unique_ptr<Controller> make_kubernetes_service(Context& context);
+std::unique_ptr<Controller> make_volume_binding(Context& context);
+std::unique_ptr<Controller> make_claim_protection(Context& context);
+std::unique_ptr<Controller> make_volume_protection(Context& context);
+std::unique_ptr<Controller> make_ephemeral_volumes(Context& context);
+std::unique_ptr<Controller> make_volume_expand(Context& context);
+std::unique_ptr<Controller> make_local_path(Context& context);
 
 }  // namespace brume::controller
