@@ -51,6 +51,7 @@ void create_pod_template(Errors& errors, const Json& object);
 void create_controller_revision(Errors& errors, const Json& object);
 void update_controller_revision(Errors& errors, const Json& object, const Json& old);
 void check_replica_counts(Errors& errors, const Json& object, const Json& old);
+void check_stateful_counts(Errors& errors, const Json& object, const Json& old);
 
 // batch.cc
 void create_job(Errors& errors, const Json& object);

@@ -31,7 +31,7 @@ constexpr std::array kRules = {
     Rules{"", "podtemplates", dns1123_subdomain, create_pod_template},
     Rules{"apps", "deployments", dns1123_subdomain, create_deployment, update_deployment, check_replica_counts},
     Rules{"apps", "replicasets", dns1123_subdomain, create_replica_set, update_replica_set, check_replica_counts},
-    Rules{"apps", "statefulsets", dns1123_label, create_stateful_set, update_stateful_set, check_replica_counts},
+    Rules{"apps", "statefulsets", dns1123_label, create_stateful_set, update_stateful_set, check_stateful_counts},
     Rules{"apps", "daemonsets", dns1123_subdomain, create_daemon_set, update_daemon_set, check_replica_counts},
     Rules{"apps", "controllerrevisions", dns1123_subdomain, create_controller_revision, update_controller_revision},
     Rules{"batch", "jobs", dns1123_subdomain, create_job, update_job},

@@ -1,5 +1,6 @@
 // Deployments, replica sets, stateful sets, daemon sets, replication controllers.
 #include <algorithm>
+#include <cstdint>
 
 #include "api/validation/kinds.h"
 #include "api/validation/pod.h"
@@ -40,11 +41,10 @@ void check_match(Errors& errors, const Json& spec, const Json& selector) {
   }
 }
 
-// A template whose pods are replaced for ever.
-void check_lasting_template(Errors& errors, const Json& pod_template, std::string_view kind) {
+// A template whose pods are replaced for ever: what is so beside its own form.
+void check_lasting(Errors& errors, const Json& pod_template, std::string_view kind) {
   const Path path = kSpec / "template";
   const Json& spec = at(pod_template, "spec");
-  check_pod_template(errors, path, pod_template);
   if (str(spec, "restartPolicy") != "Always") {
     errors.not_supported(path / "spec" / "restartPolicy", str(spec, "restartPolicy"), {"Always"});
   }
@@ -52,6 +52,11 @@ void check_lasting_template(Errors& errors, const Json& pod_template, std::strin
     errors.forbidden(path / "spec" / "activeDeadlineSeconds",
                      "activeDeadlineSeconds in " + std::string(kind) + " is not Supported");
   }
+}
+
+void check_lasting_template(Errors& errors, const Json& pod_template, std::string_view kind) {
+  check_pod_template(errors, kSpec / "template", pod_template);
+  check_lasting(errors, pod_template, kind);
 }
 
 // The number, or the number before the percent sign.
@@ -128,9 +133,13 @@ void check_stateful_strategy(Errors& errors, const Json& strategy) {
   }
 }
 
-// The template as it will be when each claim template has become a volume.
-Json with_claim_volumes(const Json& spec) {
+// The template as its pods will have it: named by the controller, each claim template a volume.
+Json stateful_template(const Json& spec) {
   Json out = at(spec, "template");
+  if (at(out, "spec").is_object()) {
+    out["spec"].erase("hostname");
+    out["spec"].erase("subdomain");
+  }
   const auto& claims = items(at(spec, "volumeClaimTemplates"));
   if (claims.empty()) return out;
   Json volumes = Json::array();
@@ -148,7 +157,9 @@ Json with_claim_volumes(const Json& spec) {
   return out;
 }
 
-void check_stateful_set(Errors& errors, const Json& spec, bool fresh) {
+enum class Template : std::uint8_t { kChecked, kTolerated };
+
+void check_stateful_set(Errors& errors, const Json& spec, bool fresh, Template pods = Template::kChecked) {
   if (const auto policy = str(spec, "podManagementPolicy"); policy.empty()) {
     errors.required(kSpec / "podManagementPolicy");
   } else if (policy != "OrderedReady" && policy != "Parallel") {
@@ -173,7 +184,9 @@ void check_stateful_set(Errors& errors, const Json& spec, bool fresh) {
   }
   check_selector(errors, at(spec, "selector"), "statefulset", true);
   check_match(errors, spec, at(spec, "selector"));
-  check_lasting_template(errors, with_claim_volumes(spec), "StatefulSet");
+  const Json pod_template = stateful_template(spec);
+  if (pods == Template::kChecked) check_pod_template(errors, kSpec / "template", pod_template);
+  check_lasting(errors, pod_template, "StatefulSet");
 }
 
 void check_daemon_set(Errors& errors, const Json& spec) {
@@ -241,9 +254,12 @@ void create_replication_controller(Errors& errors, const Json& object) {
 
 void create_stateful_set(Errors& errors, const Json& object) { check_stateful_set(errors, at(object, "spec"), true); }
 void update_stateful_set(Errors& errors, const Json& object, const Json& old) {
-  check_stateful_set(errors, at(object, "spec"), false);
   Json now = at(object, "spec");
   Json before = at(old, "spec");
+  // One that an older release let in with a template that is invalid today can still be changed.
+  Errors known;
+  check_stateful_set(known, before, false);
+  check_stateful_set(errors, now, false, known.empty() ? Template::kChecked : Template::kTolerated);
   for (const char* key : {"replicas", "template", "updateStrategy", "minReadySeconds", "ordinals",
                           "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy"}) {
     if (now.is_object()) now.erase(key);
@@ -281,8 +297,8 @@ void update_controller_revision(Errors& errors, const Json& object, const Json& 
   check_immutable(errors, Path("data"), at(object, "data"), at(old, "data"));
 }
 
-// Counts in a status: none negative, none above the whole.
-void check_replica_counts(Errors& errors, const Json& object, const Json& old) {
+// Counts in a status: none negative, none above the whole. `ready` is how the message names the ready ones.
+void check_counts(Errors& errors, const Json& object, const Json& old, std::string_view ready) {
   const Path path("status");
   const Json& status = at(object, "status");
   if (!status.is_object()) return;
@@ -301,8 +317,15 @@ void check_replica_counts(Errors& errors, const Json& object, const Json& old) {
   }
   if (num(status, "availableReplicas") > num(status, "readyReplicas")) {
     errors.invalid(path / "availableReplicas", num(status, "availableReplicas"),
-                   "cannot be greater than readyReplicas");
+                   "cannot be greater than " + std::string(ready));
   }
+}
+
+void check_replica_counts(Errors& errors, const Json& object, const Json& old) {
+  check_counts(errors, object, old, "readyReplicas");
+}
+void check_stateful_counts(Errors& errors, const Json& object, const Json& old) {
+  check_counts(errors, object, old, "status.readyReplicas");
 }
 
 }  // namespace brume::api::validation

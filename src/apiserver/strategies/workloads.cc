@@ -1,7 +1,10 @@
 // Kinds that run pods.
+#include <algorithm>
+#include <cstdint>
 #include <map>
 
 #include "../strategy.h"
+#include "brume/base/strings.h"
 
 namespace brume::apiserver::strategies {
 
@@ -25,6 +28,37 @@ class DeploymentStrategy final : public Strategy {
       object["metadata"]["labels"] = labels;
     }
     return {};
+  }
+};
+
+// apps/v1 shows a daemon set's former field spec.templateGeneration, which counts changes of the template, as an
+// annotation. Clients cannot set it.
+class DaemonSetStrategy final : public Strategy {
+ public:
+  DaemonSetStrategy() : Strategy({.generation = true}) {}
+  Status prepare_create(Json& object, StrategyContext& /*context*/) const override {
+    set(object, std::max<std::int64_t>(count_of(object), 1));
+    return {};
+  }
+  Status prepare_update(Json& object, const Json& old, StrategyContext& /*context*/) const override {
+    const bool changed = at(object, "spec", "template") != at(old, "spec", "template");
+    set(object, count_of(old) + (changed ? 1 : 0));
+    return {};
+  }
+  Status prepare_subresource(std::string_view /*subresource*/, Json& object, const Json& old,
+                             StrategyContext& /*context*/) const override {
+    set(object, count_of(old));
+    return {};
+  }
+
+ private:
+  static constexpr const char* kTemplateGeneration = "deprecated.daemonset.template.generation";
+
+  static std::int64_t count_of(const Json& object) {
+    return parse_int(str(at(object, "metadata", "annotations"), kTemplateGeneration)).value_or(0);
+  }
+  static void set(Json& object, std::int64_t count) {
+    object["metadata"]["annotations"][kTemplateGeneration] = std::to_string(count);
   }
 };
 
@@ -62,6 +96,7 @@ class EndpointSliceStrategy final : public Strategy {
 
 const Strategy* workload_kind(std::string_view group_resource) {
   static const DeploymentStrategy deployments;
+  static const DaemonSetStrategy daemons;
   static const JobStrategy jobs;
   static const EndpointSliceStrategy slices;
   static const Strategy counted{{.generation = true}};
@@ -70,7 +105,7 @@ const Strategy* workload_kind(std::string_view group_resource) {
       {"deployments.apps", &deployments},
       {"replicasets.apps", &counted},
       {"statefulsets.apps", &counted},
-      {"daemonsets.apps", &counted},
+      {"daemonsets.apps", &daemons},
       {"replicationcontrollers", &controllers},
       {"jobs.batch", &jobs},
       {"cronjobs.batch", &counted},

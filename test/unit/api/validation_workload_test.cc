@@ -65,10 +65,27 @@ TEST_CASE("stateful sets") {
              {R"({"spec":{"podManagementPolicy":"X"}})",
               {"spec.podManagementPolicy: Invalid value: \"X\": must be 'OrderedReady' or 'Parallel'"}},
              {R"({"spec":{"volumeClaimTemplates":[]}})",
-              {"spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\""}}});
+              {"spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\""}},
+             {R"({"spec":{"template":{"spec":{"hostname":"_","subdomain":"_"}}}})", {}},
+             {R"({"spec":{"updateStrategy":{"type":"OnDelete","rollingUpdate":{"partition":1}}}})",
+              {"spec.updateStrategy.rollingUpdate: Invalid value: {\"partition\":1}: only allowed for updateStrategy "
+               "'RollingUpdate'"}},
+             {R"({"spec":{"updateStrategy":{"rollingUpdate":{"partition":-1,"maxUnavailable":0}}}})",
+              {"spec.updateStrategy.rollingUpdate.partition: Invalid value: -1: must be greater than or equal to 0",
+               "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: 0: cannot be 0"}},
+             {R"({"spec":{"ordinals":{"start":-1}}})",
+              {"spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0"}},
+             {R"({"spec":{"persistentVolumeClaimRetentionPolicy":{"whenDeleted":"X"}}})",
+              {R"(spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Unsupported value: "X": )"
+               R"(supported values: "Delete", "Retain")"}},
+             {R"({"spec":{"template":{"spec":{"restartPolicy":"Never"}}}})",
+              {R"(spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always")"}}});
   check_updates(
       "statefulsets.apps", kStatefulSet,
       {{R"({"spec":{"replicas":3}})", {}},
+       {R"({"spec":{"ordinals":{"start":2},"minReadySeconds":3,"revisionHistoryLimit":1,"template":{"spec":{"nodeName":"n"}},
+         "persistentVolumeClaimRetentionPolicy":{"whenScaled":"Delete"},"updateStrategy":{"type":"OnDelete"}}})",
+        {}},
        {R"({"spec":{"serviceName":"t"}})",
         {"spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', "
          "'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and "
@@ -81,6 +98,40 @@ TEST_CASE("daemon sets") {
               {"spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0"}},
              {R"({"spec":{"template":{"metadata":{"labels":null}}}})",
               {"spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`"}}});
+}
+
+TEST_CASE("controller revisions") {
+  constexpr const char* kRevision =
+      R"({"apiVersion":"apps/v1","kind":"ControllerRevision","metadata":{"name":"a-b","namespace":"n"},
+    "data":{"spec":{}},"revision":1})";
+  check_all("controllerrevisions.apps", kRevision,
+            {{R"({"revision":-1})", {"revision: Invalid value: -1: must be greater than or equal to 0"}},
+             {R"({"data":null})", {"data: Required value: data is mandatory"}},
+             {R"({"data":[]})", {"data: Required value: data must be a valid JSON object"}}});
+  check_updates("controllerrevisions.apps", kRevision,
+                {{R"({"revision":7})", {}},
+                 {R"({"data":{"spec":{"a":1}}})", {R"(data: Invalid value: {"spec":{"a":1}}: field is immutable)"}}});
+}
+
+TEST_CASE("counts in the status of workloads") {
+  const auto refused = [](std::string_view group_resource, std::string_view base, std::string_view status) {
+    const Resource& resource = res(group_resource);
+    const Json old = made(resource, base, R"({"status":{"collisionCount":2}})");
+    return lines(validate_status_update(resource, made(resource, base, status), old));
+  };
+  using Lines = std::vector<std::string>;
+  CHECK(
+      refused(
+          "statefulsets.apps", kStatefulSet,
+          R"({"status":{"replicas":2,"readyReplicas":1,"availableReplicas":2,"updatedReplicas":3,"collisionCount":2}})") ==
+      Lines{"status.updatedReplicas: Invalid value: 3: cannot be greater than status.replicas",
+            "status.availableReplicas: Invalid value: 2: cannot be greater than status.readyReplicas"});
+  CHECK(refused("daemonsets.apps", kDaemonSet, R"({"status":{"numberReady":-1,"collisionCount":1}})") ==
+        Lines{"status.numberReady: Invalid value: -1: must be greater than or equal to 0",
+              "status.collisionCount: Invalid value: 1: cannot be decremented"});
+  CHECK(refused("daemonsets.apps", kDaemonSet,
+                R"({"status":{"desiredNumberScheduled":3,"numberReady":3,"collisionCount":2}})")
+            .empty());
 }
 
 TEST_CASE("jobs and cron jobs") {

@@ -100,6 +100,43 @@ TEST_CASE("update: conflicts, no-op, immutable system metadata, generation") {
   });
 }
 
+TEST_CASE("a daemon set counts changes of its template where clients cannot") {
+  constexpr const char* kCount = "deprecated.daemonset.template.generation";
+  Fixture f;
+  f.run([&]() -> Task<void> {
+    const auto& daemons = api::res("daemonsets.apps");
+    const auto count = [&](const api::ObjectPtr& object) {
+      return std::string(str(at(object->parse(), "metadata", "annotations"), kCount));
+    };
+    Json body = json(R"({"metadata":{"name":"d"},"spec":{"selector":{"matchLabels":{"a":"b"}},
+      "template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}})");
+    auto made = co_await f.registry->create(daemons, "default", body, {});
+    REQUIRE(made);
+    CHECK(count(*made) == "1");
+    body = (*made)->parse();
+    body["metadata"]["annotations"][kCount] = "9";
+    body["spec"]["minReadySeconds"] = 3;
+    auto updated = co_await f.registry->update(daemons, "default", "d", "", body, {});
+    REQUIRE(updated);
+    CHECK(count(*updated) == "1");
+    CHECK((*updated)->generation() == 2);
+    body = (*updated)->parse();
+    body["metadata"].erase("annotations");
+    body["spec"]["template"]["spec"]["containers"][0]["image"] = "j";
+    updated = co_await f.registry->update(daemons, "default", "d", "", body, {});
+    REQUIRE(updated);
+    CHECK(count(*updated) == "2");
+    CHECK((*updated)->generation() == 3);
+    body = (*updated)->parse();
+    body["metadata"].erase("annotations");
+    body["status"]["numberReady"] = 1;
+    updated = co_await f.registry->update(daemons, "default", "d", "status", body, {});
+    REQUIRE(updated);
+    CHECK(count(*updated) == "2");
+    CHECK((*updated)->generation() == 3);
+  });
+}
+
 TEST_CASE("patch: three types, names stay, resourceVersion as precondition") {
   Fixture f;
   f.run([&]() -> Task<void> {
