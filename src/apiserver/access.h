@@ -57,6 +57,7 @@ struct Attributes {
   /// Of list, watch and deletecollection: the request's fieldSelector as sent. nullopt: the asker does not know it
   /// (access reviews, say). By it a node may list the pods that run on it and no others.
   std::optional<std::string> field_selector;
+  std::optional<std::string> label_selector = {};  ///< likewise
 };
 
 struct Decision {

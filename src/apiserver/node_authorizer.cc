@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "brume/api/local_path.h"
 #include "brume/base/json.h"
 #include "brume/base/strings.h"
 #include "rbac_defaults.h"
@@ -21,13 +22,12 @@ bool one_of(std::string_view verb, std::initializer_list<std::string_view> verbs
   return std::ranges::find(verbs, verb) != verbs.end();
 }
 
-/// Whether a field selector pins spec.nodeName to `node`.
-bool selects_node(std::string_view selector, std::string_view node) {
+/// Whether a selector of fields or labels pins `key` to `node`.
+bool selects_node(std::string_view selector, std::string_view key, std::string_view node) {
   return std::ranges::any_of(split(selector, ','), [&](std::string_view term) {
     term = trim(term);
-    constexpr std::string_view kField = "spec.nodeName";
-    if (!term.starts_with(kField)) return false;
-    term.remove_prefix(kField.size());
+    if (!term.starts_with(key)) return false;
+    term.remove_prefix(key.size());
     if (!term.starts_with('=')) return false;
     term.remove_prefix(term.starts_with("==") ? 2 : 1);
     return term == node;
@@ -162,9 +162,23 @@ Decision NodeAuthorizer::pods(std::string_view node, const Attributes& wish) con
   if (one_of(wish.verb, {"create", "delete"})) return allow();  // mirror pods; narrowed by admission
   if (wish.verb == "get") return related(node, wish);
   if (!one_of(wish.verb, {"list", "watch"})) return deny("");
-  if (wish.field_selector && selects_node(*wish.field_selector, node)) return allow();
+  if (wish.field_selector && selects_node(*wish.field_selector, "spec.nodeName", node)) return allow();
   if (!wish.name.empty()) return related(node, wish);
   return deny("can only list/watch pods with spec.nodeName field selector");
+}
+
+// Beside the volumes of its pods a node sees those on its own disk, and lets them go when their directory is gone
+// (admission sees to it that it changes nothing else).
+Decision NodeAuthorizer::volumes(std::string_view node, const Attributes& wish) const {
+  if (one_of(wish.verb, {"list", "watch"}) && wish.label_selector &&
+      selects_node(*wish.label_selector, api::kLocalPathNode, node)) {
+    return allow();
+  }
+  if (wish.subresource.empty() && one_of(wish.verb, {"get", "update", "patch"})) {
+    const auto volume = objects_.find(api::res("persistentvolumes"), "", wish.name);
+    if (volume && volume->label(api::kLocalPathNode) == node) return allow();
+  }
+  return read_related(node, wish, false);
 }
 
 Decision NodeAuthorizer::by_resource(std::string_view node, const Attributes& wish) const {
@@ -175,7 +189,7 @@ Decision NodeAuthorizer::by_resource(std::string_view node, const Attributes& wi
     if (wish.subresource != "status") return read_related(node, wish, false);
     return one_of(wish.verb, {"update", "patch"}) ? related(node, wish) : deny("can only get/update/patch this type");
   }
-  if (wish.group.empty() && resource == "persistentvolumes") return read_related(node, wish, false);
+  if (wish.group.empty() && resource == "persistentvolumes") return volumes(node, wish);
   if (wish.group == "storage.k8s.io" && resource == "volumeattachments") return read_related(node, wish, false);
   if (wish.group.empty() && resource == "serviceaccounts") {
     if (wish.verb == "get" && wish.subresource.empty()) return read_related(node, wish, true);

@@ -251,6 +251,7 @@ Status Impl::authorize(const Call& call) const {
                         .field_selector = {}};
   if (info.verb == "list" || info.verb == "watch" || info.verb == "deletecollection") {
     attributes.field_selector = std::string(call.request.query.get("fieldSelector"));
+    attributes.label_selector = std::string(call.request.query.get("labelSelector"));
   }
   const auto refuse = [&](const Decision& decision, std::string text) -> Status {
     std::string what = info.is_resource ? info.resource + (info.group.empty() ? "" : "." + info.group) : std::string();

@@ -90,6 +90,7 @@ const Strategy& strategy_of(const api::Resource& resource) {
   if (const Strategy* strategy = strategies::pod_kind(name)) return *strategy;
   if (const Strategy* strategy = strategies::service_kind(name)) return *strategy;
   if (const Strategy* strategy = strategies::workload_kind(name)) return *strategy;
+  if (const Strategy* strategy = strategies::storage_kind(name)) return *strategy;
   if (const Strategy* strategy = strategies::core_kind(name)) return *strategy;
   return *plain_kind(name);
 }

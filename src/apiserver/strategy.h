@@ -71,6 +71,7 @@ void set_condition(Json& status, std::string_view type, std::string_view value, 
 namespace strategies {
 // One per file in src/apiserver/strategies/; null when the file knows nothing of the resource.
 [[nodiscard]] const Strategy* core_kind(std::string_view group_resource);
+[[nodiscard]] const Strategy* storage_kind(std::string_view group_resource);
 [[nodiscard]] const Strategy* workload_kind(std::string_view group_resource);
 [[nodiscard]] const Strategy* pod_kind(std::string_view group_resource);
 [[nodiscard]] const Strategy* service_kind(std::string_view group_resource);

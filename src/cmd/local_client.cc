@@ -57,14 +57,14 @@ class LocalClient final : public client::Client {
   }
 
   Task<Result<List>> list(const Resource& resource, client::ListOptions options) override {
-    BRUME_CO_CHECK(allow("list", resource, "", options.ns, "", options.field_selector));
+    BRUME_CO_CHECK(allow("list", resource, "", options.ns, "", options.field_selector, options.label_selector));
     auto page = co_await registry_.list(resource, query(std::move(options)));
     if (!page) co_return fail(std::move(page).error());
     co_return List{std::move(page->items), page->resource_version, std::move(page->continue_token)};
   }
 
   Task<Result<std::unique_ptr<client::Watch>>> watch(const Resource& resource, client::WatchOptions options) override {
-    BRUME_CO_CHECK(allow("watch", resource, "", options.ns, "", options.field_selector));
+    BRUME_CO_CHECK(allow("watch", resource, "", options.ns, "", options.field_selector, options.label_selector));
     apiserver::WatchQuery query;
     query.ns = std::move(options.ns);
     query.label_selector = std::move(options.label_selector);
@@ -131,7 +131,7 @@ class LocalClient final : public client::Client {
 
   Task<Status> remove_collection(const Resource& resource, client::ListOptions which,
                                  client::DeleteOptions options) override {
-    BRUME_CO_CHECK(allow("deletecollection", resource, "", which.ns, "", which.field_selector));
+    BRUME_CO_CHECK(allow("deletecollection", resource, "", which.ns, "", which.field_selector, which.label_selector));
     auto done = co_await registry_.remove_collection(resource, query(std::move(which)), request(std::move(options)),
                                                      context({}));
     if (!done) co_return fail(std::move(done).error());
@@ -140,7 +140,8 @@ class LocalClient final : public client::Client {
 
  private:
   [[nodiscard]] Status allow(std::string_view verb, const Resource& resource, const std::string& subresource,
-                             const std::string& ns, const std::string& name, std::string field_selector = {}) const {
+                             const std::string& ns, const std::string& name, std::string field_selector = {},
+                             std::string label_selector = {}) const {
     if (options_.authorizer == nullptr) return {};
     const apiserver::Attributes attributes{.user = options_.user,
                                            .verb = std::string(verb),
@@ -151,7 +152,8 @@ class LocalClient final : public client::Client {
                                            .ns = ns,
                                            .name = name,
                                            .path = {},
-                                           .field_selector = std::move(field_selector)};
+                                           .field_selector = std::move(field_selector),
+                                           .label_selector = std::move(label_selector)};
     const apiserver::Decision decision = options_.authorizer->authorize(attributes);
     if (decision.allowed) return {};
     return fail(Code::kForbidden, resource.group_resource() + " is forbidden: User \"" + options_.user.name +

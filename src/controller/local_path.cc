@@ -3,6 +3,7 @@
 // deleted: a finalizer keeps the volume until then.
 #include <algorithm>
 
+#include "brume/api/local_path.h"
 #include "brume/client/volumes.h"
 #include "make.h"
 
@@ -25,19 +26,19 @@ bool is_ready(const Object& node) {
 
 std::string directory_of(const Object& node) {
   const Json value = node.parse();
-  return std::string(str(at(value, "metadata", "annotations"), client::kLocalPathDirectory));
+  return std::string(str(at(value, "metadata", "annotations"), api::kLocalPathDirectory));
 }
 
 class LocalPath final : public Controller {
  public:
   explicit LocalPath(Context& context)
-      : Controller(context, std::string(client::kLocalPath)),
+      : Controller(context, std::string(api::kLocalPath)),
         claims_(use("persistentvolumeclaims")),
         volumes_(use("persistentvolumes")),
         classes_(use("storageclasses.storage.k8s.io")),
         nodes_(use("nodes")) {
     volumes_.add_index(kByLocalNode, [](const Object& volume, std::vector<std::string>& values) {
-      if (const auto node = volume.label(client::kLocalPathNode); !node.empty()) values.emplace_back(node);
+      if (const auto node = volume.label(api::kLocalPathNode); !node.empty()) values.emplace_back(node);
     });
     claims_.add_handler(
         {.added = [this](const ObjectPtr& now) { queue_.add("claim " + now->key()); },
@@ -118,9 +119,9 @@ Json volume_on(const Object& claim, const Json& value, const client::ClassView& 
   const auto view = client::decode_claim(claim);
   return {{"metadata",
            {{"name", name},
-            {"labels", {{std::string(client::kLocalPathNode), node.name()}}},
-            {"annotations", {{std::string(client::kProvisionedBy), client::kLocalPath}}},
-            {"finalizers", Json::array({client::kLocalPath})}}},
+            {"labels", {{std::string(api::kLocalPathNode), node.name()}}},
+            {"annotations", {{std::string(client::kProvisionedBy), api::kLocalPath}}},
+            {"finalizers", Json::array({api::kLocalPath})}}},
           {"spec",
            {{"capacity", {{"storage", at(value, "spec", "resources", "requests", "storage")}}},
             {"accessModes", at(value, "spec", "accessModes")},
@@ -134,11 +135,11 @@ Json volume_on(const Object& claim, const Json& value, const client::ClassView& 
 
 Task<Status> LocalPath::provision(ObjectPtr claim) {
   const auto view = client::decode_claim(*claim);
-  if (!view.volume_name.empty() || view.provisioner != client::kLocalPath || claim->deleting()) co_return Status{};
+  if (!view.volume_name.empty() || view.provisioner != api::kLocalPath || claim->deleting()) co_return Status{};
   const auto class_object = classes_.get(view.class_name());
   if (!class_object) co_return Status{};
   const auto storage_class = client::decode_class(*class_object);
-  if (storage_class.provisioner != client::kLocalPath) co_return Status{};
+  if (storage_class.provisioner != api::kLocalPath) co_return Status{};
   if (storage_class.delayed && view.selected_node.empty()) co_return Status{};
   const std::string name = "pvc-" + claim->uid();
   if (volumes_.get(name)) co_return Status{};
@@ -183,7 +184,7 @@ Task<Status> LocalPath::reschedule(ObjectPtr claim) {
 
 Task<Status> LocalPath::reclaim(ObjectPtr volume) {
   const auto view = client::decode_volume(*volume);
-  if (view.provisioned_by != client::kLocalPath) co_return Status{};
+  if (view.provisioned_by != api::kLocalPath) co_return Status{};
   if (!volume->deleting()) {
     if (view.phase != "Released" || view.reclaim_policy != "Delete") co_return Status{};
     auto removed = co_await client().remove(volumes_.resource(), "", volume->name(), {.uid = volume->uid()});
@@ -191,15 +192,15 @@ Task<Status> LocalPath::reclaim(ObjectPtr volume) {
     co_return removed;
   }
   // The disk went with its node: nobody else will let the volume go.
-  if (!has(*volume, client::kLocalPath) || has(*volume, client::kVolumeProtection)) co_return Status{};
-  const std::string node(volume->label(client::kLocalPathNode));
+  if (!has(*volume, api::kLocalPath) || has(*volume, client::kVolumeProtection)) co_return Status{};
+  const std::string node(volume->label(api::kLocalPathNode));
   if (nodes_.get(node)) co_return Status{};
   auto live = co_await client().get(nodes_.resource(), "", node);
   if (live) co_return Status{};
   if (live.error().code != Code::kNotFound) co_return fail(live.error());
   Json value = volume->parse();
   Json& finalizers = value["metadata"]["finalizers"];
-  finalizers.erase(std::remove(finalizers.begin(), finalizers.end(), Json(client::kLocalPath)), finalizers.end());
+  finalizers.erase(std::remove(finalizers.begin(), finalizers.end(), Json(api::kLocalPath)), finalizers.end());
   auto written = co_await client().update(volumes_.resource(), "", volume->name(), std::move(value));
   if (written || written.error().code == Code::kNotFound) co_return Status{};
   co_return fail(written.error());

@@ -30,7 +30,7 @@ struct SecurityOptions {
   std::string join_token = {};                  ///< --token: its bearer is system:bootstrap:brume, a bootstrapper
   bool anonymous_auth = true;                   ///< system:anonymous may go where RBAC lets it
   /// Adds the pvc-protection and pv-protection finalizers. Only with the controllers that take them off again.
-  bool storage_protection = false;
+  bool storage_protection = true;
 };
 
 /// Owns the gates. Thread-safe, except for construction and destruction. `objects` and `clock` must outlive it.

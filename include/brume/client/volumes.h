@@ -30,13 +30,6 @@ inline constexpr std::string_view kVolumeProtection = "kubernetes.io/pv-protecti
 /// The provisioner that nobody is: volumes of its classes are made by hand.
 inline constexpr std::string_view kNoProvisioner = "kubernetes.io/no-provisioner";
 
-// The built-in provisioner of directories on a node's disk. Its name is the provisioner's of a StorageClass, the value
-// of kProvisionedBy, and the finalizer by which the node keeps a volume until its directory is gone.
-inline constexpr std::string_view kLocalPath = "brume.dev/local-path";
-/// Label of its volumes: the node whose disk it is. A node may list the volumes that have its own name there.
-inline constexpr std::string_view kLocalPathNode = "brume.dev/node";
-/// Annotation of a Node: the directory, absolute, under which it keeps them.
-inline constexpr std::string_view kLocalPathDirectory = "brume.dev/local-path-directory";
 /// The name of a volume's directory: <volume>_<namespace>_<claim>. Names of API objects have neither '_' nor '/'.
 [[nodiscard]] std::string local_path_name(std::string_view volume, std::string_view ns, std::string_view claim);
 

@@ -67,6 +67,7 @@ void check_no_backsteps(Errors& errors, const Path& path, std::string_view value
 void check_port_or_name(Errors& errors, const Path& path, const Json& port);
 /// A PersistentVolumeClaim's spec.
 void check_claim_spec(Errors& errors, const Path& path, const Json& spec, bool in_template);
+void check_host_path(Errors& errors, const Path& path, const Json& source);
 void check_csi_driver_name(Errors& errors, const Path& path, std::string_view name);
 
 // Whole pods.

@@ -171,6 +171,8 @@ void check_empty_dir(Errors& errors, const Path& path, const Json& source) {
   }
 }
 
+}  // namespace
+
 void check_host_path(Errors& errors, const Path& path, const Json& source) {
   if (str(source, "path").empty()) return errors.required(path / "path");
   check_no_backsteps(errors, path / "path", str(source, "path"));
@@ -179,6 +181,8 @@ void check_host_path(Errors& errors, const Path& path, const Json& source) {
                {"", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"});
   }
 }
+
+namespace {
 
 void check_secret(Errors& errors, const Path& path, const Json& source) {
   require(errors, path, source, "secretName");

@@ -4,6 +4,7 @@
 #include <array>
 #include <set>
 
+#include "brume/api/local_path.h"
 #include "brume/base/strings.h"
 #include "plugins.h"
 
@@ -97,6 +98,7 @@ class NodeRestriction : public AdmissionPlugin {
     if (resource.group.empty() && resource.plural == "pods") return check_pod(node, request);
     if (resource.group.empty() && resource.plural == "nodes") return check_node(node, request);
     if (resource.group.empty() && resource.plural == "persistentvolumeclaims") return check_claim(node, request);
+    if (resource.group.empty() && resource.plural == "persistentvolumes") return check_volume(node, request);
     if (resource.group.empty() && resource.plural == "serviceaccounts" && request.subresource == "token") {
       return request.object == nullptr ? Status{}
                                        : check_node_token_request(*request.user, request.ns, *request.object, objects_);
@@ -217,6 +219,29 @@ class NodeRestriction : public AdmissionPlugin {
     if (now == before) return {};
     return forbid(request,
                   node_text(node) + "is not allowed to update fields other than status.quantity and status.conditions");
+  }
+
+  // A node lets a volume on its own disk go, and that is all that it does with volumes.
+  [[nodiscard]] static Status check_volume(std::string_view node, const AdmissionRequest& request) {
+    if (request.object == nullptr || request.old_object == nullptr || !request.subresource.empty()) {
+      return forbid(request, node_text(node) + "may only let persistent volumes on its own disk go");
+    }
+    Json now = *request.object;
+    Json before = *request.old_object;
+    const Json& kept = at(before, "metadata", "finalizers");
+    if (kept.is_array()) {
+      Json& finalizers = before["metadata"]["finalizers"];
+      finalizers.erase(std::remove(finalizers.begin(), finalizers.end(), Json(api::kLocalPath)), finalizers.end());
+    }
+    for (auto* volume : {&now, &before}) {
+      Json& metadata = (*volume)["metadata"];
+      for (const auto* field : {"resourceVersion", "managedFields", "generation"}) metadata.erase(field);
+      if (at(metadata, "finalizers").empty()) metadata.erase("finalizers");
+    }
+    const bool own = str(at(*request.old_object, "metadata", "labels"), api::kLocalPathNode) == node;
+    const bool deleting = !str(at(*request.old_object, "metadata"), "deletionTimestamp").empty();
+    if (own && deleting && now == before) return {};
+    return forbid(request, node_text(node) + "may only let persistent volumes on its own disk go");
   }
 
   [[nodiscard]] static Status check_lease(std::string_view node, const AdmissionRequest& request) {

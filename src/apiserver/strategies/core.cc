@@ -71,15 +71,6 @@ class SecretStrategy final : public Strategy {
   }
 };
 
-class PhasedStrategy final : public Strategy {
- public:
-  PhasedStrategy() : Strategy({.returns_deleted = true}) {}
-  Status prepare_create(Json& object, StrategyContext& /*context*/) const override {
-    object["status"] = Json{{"phase", "Pending"}};
-    return {};
-  }
-};
-
 // Who asks for a certificate is for the server to say.
 class CertificateRequestStrategy final : public Strategy {
  public:
@@ -143,14 +134,11 @@ const Strategy* core_kind(std::string_view group_resource) {
   static const NamespaceStrategy namespaces;
   static const NodeStrategy nodes;
   static const SecretStrategy secrets;
-  static const PhasedStrategy phased;
   static const CertificateRequestStrategy requests;
   static const std::map<std::string_view, const Strategy*> kinds = {
       {"namespaces", &namespaces},
       {"nodes", &nodes},
       {"secrets", &secrets},
-      {"persistentvolumes", &phased},
-      {"persistentvolumeclaims", &phased},
       {"certificatesigningrequests.certificates.k8s.io", &requests},
   };
   const auto it = kinds.find(group_resource);

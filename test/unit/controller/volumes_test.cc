@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "bench.h"
+#include "brume/api/local_path.h"
 #include "brume/client/volumes.h"
 
 using namespace brume;
@@ -506,14 +507,14 @@ void add_node(Bench& b, const std::string& name, bool keeps_volumes = true) {
   Json node = {{"metadata", {{"name", name}, {"labels", {{"kubernetes.io/hostname", name + "-host"}}}}},
                {"spec", Json::object()},
                {"status", {{"conditions", Json::array({{{"type", "Ready"}, {"status", "True"}}})}}}};
-  if (keeps_volumes) node["metadata"]["annotations"][client::kLocalPathDirectory] = "/var/lib/brume/storage";
+  if (keeps_volumes) node["metadata"]["annotations"][api::kLocalPathDirectory] = "/var/lib/brume/storage";
   b.api.seed("nodes", node);
 }
 
 Json local_claim(const std::string& name, const std::string& node, const Json& more = Json::object()) {
   Json out = claim(name, "1Gi", {{"storageClassName", "local-path"}});
   out["spec"].update(more);
-  out["metadata"]["annotations"][client::kStorageProvisioner] = client::kLocalPath;
+  out["metadata"]["annotations"][client::kStorageProvisioner] = api::kLocalPath;
   if (!node.empty()) out["metadata"]["annotations"][client::kSelectedNode] = node;
   return out;
 }
@@ -522,7 +523,7 @@ struct Provisioner : Storage {
   explicit Provisioner(const char* mode = "WaitForFirstConsumer",
                        std::vector<Make> makers = {make_volume_binding, make_local_path, make_volume_protection})
       : Storage(std::move(makers)) {
-    api.seed("storageclasses.storage.k8s.io", storage_class("local-path", std::string(client::kLocalPath), mode));
+    api.seed("storageclasses.storage.k8s.io", storage_class("local-path", std::string(api::kLocalPath), mode));
     add_node(*this, "n1");
   }
 };
@@ -543,7 +544,7 @@ TEST_CASE("a claim with a chosen node gets a volume on that node's disk") {
     CHECK(str(at(made, "spec"), "persistentVolumeReclaimPolicy") == "Delete");
     CHECK(str(at(made, "spec"), "storageClassName") == "local-path");
     CHECK(b.annotation(made, client::kProvisionedBy) == "brume.dev/local-path");
-    CHECK(str(at(made, "metadata", "labels"), client::kLocalPathNode) == "n1");
+    CHECK(str(at(made, "metadata", "labels"), api::kLocalPathNode) == "n1");
     const auto view = client::decode_volume(*b.api.find("persistentvolumes", "", name));
     CHECK(view.allows(*b.api.find("nodes", "", "n1")));
     add_node(b, "n2");
@@ -591,7 +592,7 @@ TEST_CASE("a class that does not wait gets the node with the fewest volumes") {
     REQUIRE(b.phase("b") == "Bound");
     const auto all = b.api.all("persistentvolumes");
     REQUIRE(all.size() == 2);
-    CHECK(all[0]->label(client::kLocalPathNode) != all[1]->label(client::kLocalPathNode));
+    CHECK(all[0]->label(api::kLocalPathNode) != all[1]->label(api::kLocalPathNode));
   });
 }
 
