@@ -58,10 +58,12 @@ void open_table(std::string& out, const Encoding& encoding, std::string_view lis
 }
 
 std::string revision_metadata(std::int64_t revision) {
+  if (revision == 0) return "{}";
   return R"({"resourceVersion":")" + std::to_string(revision) + "\"}";
 }
 
 std::string page_metadata(const ListPage& page) {
+  if (page.resource_version == 0) return "{}";  // of what is computed
   std::string out = R"({"resourceVersion":")" + std::to_string(page.resource_version) + '"';
   if (!page.continue_token.empty()) {
     out += R"(,"continue":")" + page.continue_token + '"';

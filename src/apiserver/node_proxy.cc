@@ -1,4 +1,4 @@
-// Logs, exec, attach and port-forward: passed on to the HTTPS endpoint of the pod's node.
+// Logs, exec, attach and port-forward: passed on to the HTTPS endpoint of the pod's node. And what its pods use.
 #include <array>
 
 #include "authn.h"
@@ -114,9 +114,8 @@ bool Impl::connects(const Call& call) {
   return stream && (call.info.verb == "get" || call.info.verb == "create");
 }
 
-// Only an address that the pod's Node object holds is ever dialled, and by number, so that no name is resolved.
-Result<std::string> Impl::node_url(const Json& pod) const {
-  const std::string name(str(at(pod, "spec"), "nodeName"));
+// Only an address that the Node object holds is ever dialled, and by number, so that no name is resolved.
+Result<std::string> Impl::node_url(std::string name) const {
   const api::ObjectPtr object = registry.objects().find(api::res("nodes"), "", name);
   if (!object) return fail(not_found(api::res("nodes"), name));
   const Json node = object->parse();
@@ -171,7 +170,7 @@ Task<Result<Answer>> Impl::serve_node(Call& call) {
   if (str(at(pod, "spec"), "nodeName").empty()) {
     co_return fail(Code::kBadRequest, "pod " + info.name + " does not have a host assigned");
   }
-  BRUME_CO_TRY(const std::string base, node_url(pod));
+  BRUME_CO_TRY(const std::string base, node_url(std::string(str(at(pod, "spec"), "nodeName"))));
   co_return co_await upgrade_at_node(call, with_query(base + path, parameters));
 }
 
@@ -222,7 +221,7 @@ Task<Result<Answer>> Impl::stream_logs(Call& call, const Json& pod) {
   const http::Query& query = call.request.query;
   BRUME_CO_TRY(const std::string container, container_of(pod, query.get("container")));
   if (str(at(pod, "spec"), "nodeName").empty()) co_return make_response(200, "", "text/plain");  // nothing has run yet
-  BRUME_CO_TRY(const std::string base, node_url(pod));
+  BRUME_CO_TRY(const std::string base, node_url(std::string(str(at(pod, "spec"), "nodeName"))));
   const http::Query parameters = copy_parameters(
       query, {"follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"});
   http::ClientRequest request;
@@ -260,6 +259,16 @@ Task<Result<std::unique_ptr<http::BodyWriter>>> Impl::start_logs(Call& call) {
   BRUME_CO_TRY(std::unique_ptr<http::BodyWriter> writer, co_await call.exchange.respond_websocket(protocol, how));
   BRUME_CO_CHECK(co_await writer->write(""));  // tells that the stream is open, as Kubernetes' server does
   co_return writer;
+}
+
+Task<Result<Json>> Impl::node_summary(std::string node) {
+  BRUME_CO_TRY(const std::string base, node_url(std::move(node)));
+  http::ClientRequest request;
+  request.url = base + "/stats/summary?only_cpu_and_memory=true";
+  const auto client = node_client.load();
+  BRUME_CO_TRY(const http::Response answer, co_await client->fetch(std::move(request)));
+  if (answer.status != 200) co_return fail(node_error(answer.status, answer.body));
+  co_return parse_json(answer.body);
 }
 
 Task<void> Impl::copy_body(http::ResponseStream& source, http::BodyWriter& writer) {

@@ -77,6 +77,11 @@ constexpr Rule kAggregateToViewRules[] = {
      .resources = "resourceclaims resourceclaims/status resourceclaimtemplates"},
 };
 
+// As metrics-server has it.
+constexpr Rule kAggregatedMetricsReaderRules[] = {
+    {.verbs = kRead, .groups = "metrics.k8s.io", .resources = "pods nodes"},
+};
+
 constexpr Rule kAuthDelegatorRules[] = {
     {.verbs = "create", .groups = "authentication.k8s.io", .resources = "tokenreviews"},
     {.verbs = "create", .groups = "authorization.k8s.io", .resources = "subjectaccessreviews"},
@@ -284,6 +289,9 @@ constexpr Role kClusterRoles[] = {
     {.name = "system:aggregate-to-admin", .aggregate_to = "admin", .rules = kAggregateToAdminRules},
     {.name = "system:aggregate-to-edit", .aggregate_to = "edit", .rules = kAggregateToEditRules},
     {.name = "system:aggregate-to-view", .aggregate_to = "view", .rules = kAggregateToViewRules},
+    {.name = "system:aggregated-metrics-reader",
+     .aggregate_to = "admin edit view",
+     .rules = kAggregatedMetricsReaderRules},
     {.name = "system:auth-delegator", .rules = kAuthDelegatorRules},
     {.name = "system:basic-user", .rules = kBasicUserRules},
     {.name = "system:certificates.k8s.io:certificatesigningrequests:nodeclient",

@@ -24,7 +24,7 @@ struct Rule {
 struct Role {
   std::string_view ns = {};  ///< empty: a ClusterRole
   std::string_view name = {};
-  std::string_view aggregate_to = {};  ///< label rbac.authorization.k8s.io/aggregate-to-<this>
+  std::string_view aggregate_to = {};  ///< labels rbac.authorization.k8s.io/aggregate-to-<each word>
   std::string_view aggregates = {};    ///< has an aggregationRule that selects that label
   std::span<const Rule> rules = {};
 };

@@ -58,7 +58,8 @@ Json role_object(const Role& row) {
   PolicyRules rules;
   for (const auto& rule : row.rules) rules.push_back(expand(rule));
   role["rules"] = rules_to_json(rules);
-  if (!row.aggregate_to.empty()) role["metadata"]["labels"][aggregate_label(row.aggregate_to)] = "true";
+  for (const std::string& target : words(row.aggregate_to))
+    role["metadata"]["labels"][aggregate_label(target)] = "true";
   if (!row.aggregates.empty()) {
     const Json selector = {{"matchLabels", {{aggregate_label(row.aggregates), "true"}}}};
     role["aggregationRule"] = {{"clusterRoleSelectors", Json::array({selector})}};

@@ -122,6 +122,13 @@ Registry::~Registry() = default;
 
 void Registry::set_admission(Admission* admission) { impl_->admission = admission; }
 void Registry::set_reviews(Reviews* reviews) { impl_->reviews = reviews; }
+void Registry::set_computed(Computed* computed) { impl_->computed.store(computed); }
+
+Computed* Registry::computed(const api::Resource& resource) const {
+  Computed* found = impl_->computed.load();
+  return found != nullptr && found->serves(resource) ? found : nullptr;
+}
+
 const ObjectSource& Registry::objects() const { return *impl_; }
 store::Store& Registry::store() const { return impl_->store; }
 Clock& Registry::clock() const { return impl_->clock; }

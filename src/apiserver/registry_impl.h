@@ -87,6 +87,7 @@ struct Registry::Impl final : ObjectSource {
   Clock& clock;
   Admission* admission = nullptr;
   Reviews* reviews = nullptr;
+  std::atomic<Computed*> computed = nullptr;
   ServiceAllocator services;
   std::atomic<store::Revision> newest = 0;
   std::atomic<store::Revision> oldest_page = 0;  ///< continue tokens of older revisions have expired

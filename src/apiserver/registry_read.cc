@@ -127,6 +127,7 @@ std::string resume_token(std::string_view continue_token) {
 }
 
 Task<Result<ListPage>> Registry::list(const api::Resource& resource, ListQuery query) {
+  if (Computed* found = computed(resource)) co_return co_await found->list(resource, std::move(query));
   BRUME_CO_TRY(const Stored* stored, impl_->require(resource));
   BRUME_CO_CHECK(check_list(query));
   BRUME_CO_TRY(const Filter filter, Filter::parse(resource, query.ns, query.label_selector, query.field_selector));

@@ -167,6 +167,10 @@ Task<Result<Answer>> Impl::get(Call& call) {
     BRUME_CO_TRY(const Json scale, registry.get_scale(*call.resource, call.info.ns, call.info.name));
     co_return make_response(200, dump_json(scale));
   }
+  if (Computed* computed = registry.computed(*call.resource)) {
+    BRUME_CO_TRY(const api::ObjectPtr made, co_await computed->get(*call.resource, call.info.ns, call.info.name));
+    co_return make_response(200, encode_object(how, *made));
+  }
   BRUME_CO_TRY(const api::ObjectPtr object, registry.get(*call.resource, call.info.ns, call.info.name));
   co_return make_response(200, encode_object(how, *object));
 }
@@ -174,7 +178,8 @@ Task<Result<Answer>> Impl::get(Call& call) {
 Task<Result<Answer>> Impl::list(Call& call) {
   BRUME_CO_TRY(const Encoding how, encoding(call));
   BRUME_CO_TRY(ListQuery query, list_query(call));
-  if (!registry.stores(*call.resource)) {  // componentstatuses: there are no components
+  if (!registry.stores(*call.resource) &&
+      registry.computed(*call.resource) == nullptr) {  // componentstatuses: there are no components
     co_return list_answer(how, {});
   }
   const std::string token = query.continue_token;

@@ -154,6 +154,8 @@ Impl::Impl(Registry& registry_in, Authenticator& authenticator_in, Authorizer& a
       options(std::move(options_in)),
       clock(registry_in.clock()),
       discovery(options.server_address),
+      resource_metrics(registry_in.objects(), clock,
+                       [this](std::string node) { return node_summary(std::move(node)); }),
       requests(metrics::registry().counters("apiserver_request_total", "Requests by verb, resource and answer.",
                                             {"verb", "group", "resource", "subresource", "code"})),
       durations(metrics::registry().histograms("apiserver_request_duration_seconds",
@@ -171,11 +173,12 @@ Result<std::unique_ptr<ApiServer>> ApiServer::create(Registry& registry, Authent
   BRUME_CHECK(server->set_node_tls(std::move(tls)));
   http::ClientOptions to_pods{.tls = {.insecure = true}, .response_timeout = kProxiedAnswer};
   BRUME_TRY(server->impl_->proxy_client, http::Client::create(std::move(to_pods)));
+  registry.set_computed(&server->impl_->resource_metrics);
   return server;
 }
 
 ApiServer::ApiServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-ApiServer::~ApiServer() = default;
+ApiServer::~ApiServer() { impl_->registry.set_computed(nullptr); }
 
 Status ApiServer::set_node_tls(http::TlsClientConfig tls) {
   http::ClientOptions options;

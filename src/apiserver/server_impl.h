@@ -18,6 +18,7 @@
 #include "proxy_links.h"
 #include "proxy_target.h"
 #include "request_info.h"
+#include "resource_metrics.h"
 
 namespace brume::apiserver {
 
@@ -79,7 +80,8 @@ struct ApiServer::Impl {
   Task<Result<Answer>> pass_upgrade(Call& call, std::shared_ptr<http::Client> client, http::ClientRequest request);
   Task<Status> admit_connect(Call& call) const;
   static Task<void> copy_body(http::ResponseStream& source, http::BodyWriter& writer);
-  [[nodiscard]] Result<std::string> node_url(const Json& pod) const;
+  [[nodiscard]] Result<std::string> node_url(std::string name) const;
+  Task<Result<Json>> node_summary(std::string node);
 
   // ---- proxy.cc --------------------------------------------------------------------------------------------------
   Task<Result<Answer>> serve_proxy(Call& call);
@@ -95,6 +97,7 @@ struct ApiServer::Impl {
   Discovery discovery;
   std::atomic<std::shared_ptr<http::Client>> node_client;  ///< replaced when its certificate is
   std::shared_ptr<http::Client> proxy_client;              ///< to pods: nobody vouches for their certificates
+  ResourceMetrics resource_metrics;
   std::atomic<bool> ready = false;
 
   struct Document {

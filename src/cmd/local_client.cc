@@ -53,6 +53,9 @@ class LocalClient final : public client::Client {
 
   Task<Result<ObjectPtr>> get(const Resource& resource, std::string ns, std::string name) override {
     BRUME_CO_CHECK(allow("get", resource, "", ns, name));
+    if (apiserver::Computed* computed = registry_.computed(resource)) {
+      co_return co_await computed->get(resource, std::move(ns), std::move(name));
+    }
     co_return registry_.get(resource, ns, name);
   }
 

@@ -37,12 +37,9 @@ Status remove_directories(const std::string& path) {
 }
 
 void signal_all(const std::string& path) {
-  if (auto pids = Cgroup(path).processes()) {
-    for (int pid : *pids) {
-      if (auto pidfd = open_pidfd(pid)) (void)send_signal(*pidfd, SIGKILL);
-    }
+  for (const int pid : Cgroup(path).all_processes()) {
+    if (auto pidfd = open_pidfd(pid)) (void)send_signal(*pidfd, SIGKILL);
   }
-  for (const std::string& sub : subdirectories(path)) signal_all(sub);
 }
 
 }  // namespace
@@ -101,6 +98,14 @@ Result<std::vector<int>> Cgroup::processes() const {
   for (std::string_view line : split(text, '\n')) {
     auto pid = parse_int(line);
     if (pid && *pid > 0) out.push_back(static_cast<int>(*pid));
+  }
+  return out;
+}
+
+std::vector<int> Cgroup::all_processes() const {
+  std::vector<int> out = processes().value_or(std::vector<int>());
+  for (const std::string& sub : subdirectories(path_)) {
+    for (const int pid : Cgroup(sub).all_processes()) out.push_back(pid);
   }
   return out;
 }

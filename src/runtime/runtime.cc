@@ -20,6 +20,7 @@
 #include "brume/linux/process.h"
 #include "cgroup_resources.h"
 #include "device_filter.h"
+#include "resource_use.h"
 #include "sandbox.h"
 #include "session.h"
 #include "shim_client.h"
@@ -123,6 +124,7 @@ class ShimRuntime final : public Runtime {
   Task<Status> reopen_log(std::string sandbox_id, std::string container_id) override;
   Task<Status> update_resources(std::string sandbox_id, std::string container_id, Json resources) override;
   Task<Result<std::optional<MemoryUse>>> memory_use(std::string sandbox_id, std::string container_id) override;
+  Task<Result<PodUse>> use(std::string sandbox_id) override;
   [[nodiscard]] const std::vector<Limitation>& limitations() const override { return limitations_; }
   Task<void> stop() override;
 
@@ -547,14 +549,19 @@ Task<Status> ShimRuntime::update_resources(std::string sandbox_id, std::string c
 
 Task<Result<std::optional<MemoryUse>>> ShimRuntime::memory_use(std::string sandbox_id, std::string container_id) {
   BRUME_CO_TRY(const linux_os::Cgroup cgroup, find_cgroup(sandbox_id, container_id));
-  co_return co_await run_blocking([cgroup]() -> Result<std::optional<MemoryUse>> {
-    if (!cgroup.has("memory.current")) return std::nullopt;
-    BRUME_TRY(const std::string text, cgroup.read("memory.current"));
-    const auto bytes = parse_int(trim(text));
-    if (!bytes) return fail(Code::kIo, "memory.current of " + cgroup.path() + " is no number");
-    const auto usage = static_cast<std::uint64_t>(*bytes);
-    const std::uint64_t files = cgroup.counter("memory.stat", "inactive_file");
-    return MemoryUse{usage, usage > files ? usage - files : 0};
+  co_return co_await run_blocking([cgroup] { return read_memory_use(cgroup); });
+}
+
+Task<Result<PodUse>> ShimRuntime::use(std::string sandbox_id) {
+  BRUME_CO_TRY(const linux_os::Cgroup cgroup, find_cgroup(sandbox_id, ""));
+  std::vector<std::string> running;
+  for (const ContainerStatus& status : containers(sandbox_id)) {
+    if (status.state == ContainerStatus::State::kRunning) running.push_back(status.id);
+  }
+  co_return co_await run_blocking([cgroup, running] {
+    PodUse out{.pod = read_resource_use(cgroup), .containers = {}};
+    for (const std::string& id : running) out.containers.emplace(id, read_resource_use(cgroup.child(id)));
+    return out;
   });
 }
 

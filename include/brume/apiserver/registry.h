@@ -93,6 +93,15 @@ struct Deleted {
   bool gone = false;      ///< false: it is marked and waits for grace or finalizers
 };
 
+/// Resources that are worked out when somebody reads them, and stored nowhere: metrics.k8s.io. Thread-safe.
+class Computed {
+ public:
+  virtual ~Computed() = default;
+  [[nodiscard]] virtual bool serves(const api::Resource& resource) const = 0;
+  virtual Task<Result<api::ObjectPtr>> get(const api::Resource& resource, std::string ns, std::string name) = 0;
+  virtual Task<Result<ListPage>> list(const api::Resource& resource, ListQuery query) = 0;
+};
+
 /// Thread-safe. Reads answer from the watch caches at once; writes are coroutines that resume on the caller's loop.
 /// Errors carry the texts that Kubernetes clients know.
 class Registry {
@@ -106,9 +115,13 @@ class Registry {
   /// Admission and computed resources are made after the registry, since they read from it. They outlive it.
   void set_admission(Admission* admission);
   void set_reviews(Reviews* reviews);
+  /// Null takes it away again; nobody may be reading then.
+  void set_computed(Computed* computed);
 
   /// Whether the resource is stored here (reviews and tokens are not).
   [[nodiscard]] bool stores(const api::Resource& resource) const;
+  /// What works the resource out; null for all others. list() asks it by itself.
+  [[nodiscard]] Computed* computed(const api::Resource& resource) const;
   [[nodiscard]] const ObjectSource& objects() const;
   [[nodiscard]] store::Store& store() const;
   [[nodiscard]] Clock& clock() const;

@@ -37,6 +37,8 @@ class Cgroup {
   Status write(std::string_view file, std::string_view value) const;
   [[nodiscard]] Result<std::string> read(std::string_view file) const;
   [[nodiscard]] Result<std::vector<int>> processes() const;
+  /// Those of the cgroups below too; what goes meanwhile may be missing.
+  [[nodiscard]] std::vector<int> all_processes() const;
   [[nodiscard]] Result<Fd> open() const;
   /// Whether the file (memory.max...) is there, that is its controller enabled.
   [[nodiscard]] bool has(std::string_view file) const;

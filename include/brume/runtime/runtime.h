@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -76,6 +77,19 @@ struct ContainerStatus {
 struct MemoryUse {
   std::uint64_t usage = 0;
   std::uint64_t working_set = 0;  ///< without files that were read and could go at once, as the kubelet counts
+  std::uint64_t rss = 0;          ///< anonymous
+};
+
+/// What a cgroup has used. What the kernel does not count there is absent.
+struct ResourceUse {
+  WallTime at;                                   ///< when it was read
+  std::optional<std::uint64_t> cpu_nanoseconds;  ///< of processor time since the cgroup was made
+  std::optional<MemoryUse> memory;
+};
+
+struct PodUse {
+  ResourceUse pod;
+  std::map<std::string, ResourceUse> containers;  ///< those that run, by id
 };
 
 struct ExecSpec {
@@ -153,6 +167,9 @@ class Runtime {
   virtual Task<Status> update_resources(std::string sandbox_id, std::string container_id, Json resources) = 0;
   /// What a container, or the whole pod, has now; nullopt where the kernel does not count it.
   virtual Task<Result<std::optional<MemoryUse>>> memory_use(std::string sandbox_id, std::string container_id) = 0;
+  /// What a pod and its containers use. Without the kernel's count of memory, its processes' pages are summed up, each
+  /// page that several share by its share: that costs time by their size, so ask when somebody wants to know.
+  virtual Task<Result<PodUse>> use(std::string sandbox_id) = 0;
 
   [[nodiscard]] virtual const std::vector<Limitation>& limitations() const = 0;
   /// Leaves pods running and lets go of them: the next adopt() takes over.

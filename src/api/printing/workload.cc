@@ -1,6 +1,7 @@
 #include <array>
 
 #include "api/printing/printer.h"
+#include "brume/api/quantity.h"
 #include "brume/base/strings.h"
 
 namespace brume::api::printing {
@@ -60,6 +61,9 @@ constexpr std::array kCronJobColumns = {kNameColumn,
                                         kSelector};
 constexpr std::array kRevisionColumns = {kNameColumn, col("Controller", "Whose revision it is."),
                                          col("Revision", "Its number."), kAgeColumn};
+constexpr std::array kMetricsColumns = {kNameColumn, TableColumn{"cpu", "string", "quantity", "", 0},
+                                        TableColumn{"memory", "string", "quantity", "", 0},
+                                        TableColumn{"Window", "string", "duration", "", 0}};
 constexpr std::array kHpaColumns = {kNameColumn,
                                     col("Reference", "What is scaled."),
                                     col("Targets", "Each metric, now and wanted."),
@@ -231,6 +235,20 @@ void hpa_row(Json& cells, const Json& object, WallTime now) {
             num(at(object, "status"), "currentReplicas"), age_of(object, now));
 }
 
+// What the containers of a pod use together; a node's is one figure already.
+std::string total_usage(const Json& object, const char* resource) {
+  if (object.contains("usage")) return std::string(str(at(object, "usage"), resource));
+  Quantity sum;
+  for (const Json& container : list_of(at(object, "containers"))) {
+    sum += quantity_or_zero(str(at(container, "usage"), resource));
+  }
+  return sum.to_string();
+}
+
+void metrics_row(Json& cells, const Json& object, WallTime /*now*/) {
+  add_cells(cells, name_of(object), total_usage(object, "cpu"), total_usage(object, "memory"), str(object, "window"));
+}
+
 void pdb_row(Json& cells, const Json& object, WallTime now) {
   const Json& spec = at(object, "spec");
   add_cells(cells, name_of(object), or_else(number_text(at(spec, "minAvailable")), "N/A"),
@@ -248,6 +266,8 @@ constexpr std::array kPrinters = {
     Printer{"batch", "jobs", kJobColumns, job_row},
     Printer{"batch", "cronjobs", kCronJobColumns, cron_job_row},
     Printer{"autoscaling", "horizontalpodautoscalers", kHpaColumns, hpa_row},
+    Printer{"metrics.k8s.io", "nodes", kMetricsColumns, metrics_row},
+    Printer{"metrics.k8s.io", "pods", kMetricsColumns, metrics_row},
     Printer{"policy", "poddisruptionbudgets", kPdbColumns, pdb_row},
 };
 

@@ -108,6 +108,7 @@ class Agent final : public NodeAgent, private PodDirectory {
   // PodDirectory
   PodWorker* find(std::string_view ns, std::string_view name) override;
   std::vector<Json> all_pods() override;
+  std::vector<PodWorker*> workers() override;
 
   void start_pods(std::vector<runtime::SandboxInfo> sandboxes, Folders folders);
   void add_pod(const api::ObjectPtr& pod);
@@ -405,6 +406,12 @@ std::vector<Json> Agent::all_pods() {
   return out;
 }
 
+std::vector<PodWorker*> Agent::workers() {
+  std::vector<PodWorker*> out;
+  for (const auto& [uid, worker] : workers_) out.push_back(worker.get());
+  return out;
+}
+
 void Agent::tick(const Pressure& pressure) {
   if (!rotating_ && !workers_.empty()) {
     rotating_ = true;
@@ -423,12 +430,7 @@ EvictorParts Agent::evictor_parts() {
           .clock = parts_.clock,
           .events = events_,
           .node = {"v1", "Node", "", options_.node_name, "", "", ""},
-          .pods =
-              [this] {
-                std::vector<PodWorker*> out;
-                for (const auto& [uid, worker] : workers_) out.push_back(worker.get());
-                return out;
-              },
+          .pods = [this] { return workers(); },
           .remove_images = [this] { return collect_images(std::numeric_limits<std::int64_t>::max()); },
           .read_pressure = [data_dir = options_.data_dir,
                             limits = options_.eviction_hard] { return node::read_pressure(data_dir, limits); }};

@@ -118,13 +118,66 @@ Task<void> NodeServer::route(http::Exchange& exchange) {
     Json list = {{"kind", "PodList"}, {"apiVersion", "v1"}, {"metadata", Json::object()}, {"items", pods_.all_pods()}};
     co_await answer(exchange, 200, dump_json(list), "application/json");
   } else if (first == "metrics") {
-    const auto pods = pods_.all_pods();
-    std::string text = "# HELP kubelet_running_pods Number of pods on the node.\n# TYPE kubelet_running_pods gauge\n";
-    text += "kubelet_running_pods " + std::to_string(pods.size()) + "\n";
-    co_await answer(exchange, 200, std::move(text), "text/plain; version=0.0.4");
+    co_await metrics(exchange, std::move(parts));
+  } else if (first == "stats") {
+    co_await stats(exchange, std::move(parts));
   } else {
     co_await answer(exchange, 404, "404 page not found\n");
   }
+}
+
+Task<void> NodeServer::metrics(http::Exchange& exchange, std::vector<std::string> parts) {
+  constexpr const char* kText = "text/plain; version=0.0.4; charset=utf-8";
+  if (parts.empty()) {
+    const auto count = pods_.workers().size();
+    std::string text = "# HELP kubelet_running_pods Number of pods on the node.\n# TYPE kubelet_running_pods gauge\n";
+    co_await answer(exchange, 200, text + "kubelet_running_pods " + std::to_string(count) + "\n", kText);
+  } else if (parts.size() == 1 && parts.front() == "resource") {
+    co_await answer(exchange, 200, resource_metrics(co_await read_stats()), kText);
+  } else {
+    co_await answer(exchange, 404, "404 page not found\n");
+  }
+}
+
+Task<void> NodeServer::stats(http::Exchange& exchange, std::vector<std::string> parts) {
+  if (parts.size() != 1 || parts.front() != "summary") {
+    co_await answer(exchange, 404, "404 page not found\n");
+    co_return;
+  }
+  const NodeStats now = co_await read_stats();
+  co_await answer(exchange, 200, dump_json(summary(now, history_)), "application/json");
+}
+
+// Nothing is sampled but when somebody asks. A pod that goes meanwhile is left out.
+Task<NodeStats> NodeServer::read_stats() {
+  NodeStats out{.node_name = options_.node_name, .machine = {}, .pods = {}};
+  for (const PodWorker* worker : pods_.workers()) {
+    const Json& metadata = at(worker->pod(), "metadata");
+    const auto started = str(at(worker->pod(), "status"), "startTime");
+    PodStats pod{.ns = std::string(str(metadata, "namespace")),
+                 .name = std::string(str(metadata, "name")),
+                 .uid = worker->uid(),
+                 .started = std::string(started.empty() ? str(metadata, "creationTimestamp") : started),
+                 .use = {},
+                 .containers = {}};
+    for (const ContainerRun& run : worker->runs()) {
+      if (run.state != ContainerRun::State::kRunning) continue;
+      pod.containers.push_back({.name = run.name, .id = run.id, .started = run.started_at, .use = {}});
+    }
+    if (!pod.containers.empty()) out.pods.push_back(std::move(pod));
+  }
+  for (PodStats& pod : out.pods) {
+    const auto used = co_await runtime_.use(pod.uid);
+    if (used) pod.use = used->pod;
+    std::erase_if(pod.containers, [&](ContainerStats& container) {
+      if (!used || !used->containers.contains(container.id)) return true;
+      container.use = used->containers.at(container.id);
+      return false;
+    });
+  }
+  std::erase_if(out.pods, [](const PodStats& pod) { return pod.containers.empty(); });
+  out.machine = co_await run_blocking([] { return read_machine_use(); });
+  co_return out;
 }
 
 // {ns}/{pod}/{container} or {ns}/{pod}/{uid}/{container}.

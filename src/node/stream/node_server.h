@@ -1,5 +1,5 @@
-// The node's HTTPS endpoint: what the API server asks of a node on behalf of kubectl logs, exec, attach and
-// port-forward.
+// The node's HTTPS endpoint: what the API server asks of a node on behalf of kubectl logs, exec, attach, port-forward
+// and top.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +10,13 @@
 
 #include "brume/base/clock.h"
 #include "brume/base/json.h"
+#include "brume/base/rate_history.h"
 #include "brume/base/task.h"
 #include "brume/http/server.h"
 #include "brume/node/agent.h"
 #include "stream/log_reader.h"
 #include "stream/remote_command.h"
+#include "stream/usage_stats.h"
 
 namespace brume::node {
 
@@ -27,6 +29,7 @@ class PodDirectory {
   /// Null when the node has no such pod.
   virtual PodWorker* find(std::string_view ns, std::string_view name) = 0;
   virtual std::vector<Json> all_pods() = 0;
+  virtual std::vector<PodWorker*> workers() = 0;
 };
 
 /// Only client certificates of the configured CA with an allowed name get in: 401 without one, 403 with another.
@@ -51,6 +54,9 @@ class NodeServer {
   Task<void> logs(http::Exchange& exchange, std::vector<std::string> parts);
   Task<void> command(http::Exchange& exchange, std::vector<std::string> parts, bool exec);
   Task<void> forward(http::Exchange& exchange, std::vector<std::string> parts);
+  Task<void> stats(http::Exchange& exchange, std::vector<std::string> parts);
+  Task<void> metrics(http::Exchange& exchange, std::vector<std::string> parts);
+  Task<NodeStats> read_stats();
   Result<Target> target(const std::vector<std::string>& parts);
   [[nodiscard]] int refused(const http::Request& request) const;
 
@@ -60,6 +66,7 @@ class NodeServer {
   PodDirectory& pods_;
   Executor executor_;
   LogFollowers followers_;
+  RateHistory history_;  ///< of what /stats/summary told
   std::unique_ptr<http::Server> server_;
 };
 

@@ -156,6 +156,12 @@ class FakeRuntime : public runtime::Runtime {
     const auto it = memory.find(name_of(container_id));
     co_return it == memory.end() ? std::nullopt : std::optional(runtime::MemoryUse{it->second, it->second / 2});
   }
+  Task<Result<runtime::PodUse>> use(std::string sandbox_id) override {
+    co_await yield_now();
+    const auto it = uses.find(sandbox_id);
+    if (it == uses.end()) co_return fail(Code::kNotFound, "no sandbox " + sandbox_id);
+    co_return it->second;
+  }
   const std::vector<runtime::Limitation>& limitations() const override { return limits; }
   Task<void> stop() override { co_return; }
 
@@ -190,6 +196,7 @@ class FakeRuntime : public runtime::Runtime {
   /// As if this process had not been the one that started them.
   void forget_callback() { exited_ = nullptr; }
 
+  std::map<std::string, runtime::PodUse> uses;  ///< by sandbox
   std::map<std::string, runtime::SandboxInfo> sandboxes;
   std::map<std::string, runtime::SandboxSpec> sandbox_specs;
   std::map<std::string, runtime::ContainerSpec> specs;  ///< last by container name

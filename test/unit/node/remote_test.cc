@@ -93,6 +93,7 @@ struct FakeExchange : http::Exchange {
 struct NoPods : PodDirectory {
   PodWorker* find(std::string_view, std::string_view) override { return nullptr; }
   std::vector<Json> all_pods() override { return {}; }
+  std::vector<PodWorker*> workers() override { return {}; }
 };
 
 }  // namespace

@@ -48,6 +48,32 @@ TEST_CASE("a container runs, logs and tells its exit code", "[runtime]") {
   REQUIRE(bed.remove_pod("p1").has_value());
 }
 
+TEST_CASE("a pod and its running containers tell what they use", "[runtime]") {
+  if (!can_run()) return;
+  Bed bed;
+  REQUIRE(bed.pod("p1").has_value());
+  auto busy = bed.spec("p1", {"sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo ready; sleep 100"});
+  REQUIRE(bed.start(busy).has_value());
+  auto brief = bed.spec("p1", {"true"});
+  REQUIRE(bed.start(brief).has_value());
+  REQUIRE(bed.wait("p1", brief.id).has_value());
+  REQUIRE(bed.wait_for([&] { return log_text(busy.log_path) == "ready\n"; }));
+  const auto used = bed.run<Result<PodUse>>([&] { return bed.runtime->use("p1"); });
+  REQUIRE((used ? "" : used.error().message) == "");
+  REQUIRE(used->containers.size() == 1);  // what has ended uses nothing
+  const ResourceUse& container = used->containers.at(busy.id);
+  REQUIRE(container.cpu_nanoseconds);
+  CHECK(*container.cpu_nanoseconds > 1'000'000);
+  REQUIRE(container.memory);
+  CHECK(container.memory->working_set > 10'000);
+  REQUIRE(used->pod.cpu_nanoseconds);
+  CHECK(*used->pod.cpu_nanoseconds >= *container.cpu_nanoseconds);
+  REQUIRE(used->pod.memory);
+  CHECK(used->pod.memory->working_set >= container.memory->working_set);
+  CHECK_FALSE(bed.run<Result<PodUse>>([&] { return bed.runtime->use("nobody"); }));
+  REQUIRE(bed.remove_pod("p1").has_value());
+}
+
 TEST_CASE("signals end containers", "[runtime]") {
   if (!can_run()) return;
   Bed bed;

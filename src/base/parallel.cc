@@ -1,4 +1,4 @@
-#include "brume/client/parallel.h"
+#include "brume/base/parallel.h"
 
 #include <algorithm>
 #include <boost/asio/cancellation_state.hpp>
@@ -6,7 +6,7 @@
 
 #include "brume/base/task.h"
 
-namespace brume::client {
+namespace brume {
 
 namespace {
 
@@ -55,4 +55,4 @@ Task<void> for_each_parallel(std::size_t count, std::function<Task<void>(std::si
   if (cancelled) std::rethrow_exception(cancelled);
 }
 
-}  // namespace brume::client
+}  // namespace brume
