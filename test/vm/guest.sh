@@ -1,32 +1,5 @@
-#!/bin/sh
-# Init of the virtual machine of test_limits.py: starts brume, gives it the pods of pods.json, and prints one line a check,
-# "ok NAME" or "FAILED NAME: why", then "done", then powers off. Nothing is here but busybox, brume, and kubectl with
-# the libraries that it needs.
-export PATH=/bin HOME=/root KUBECONFIG=/root/kubeconfig
-
-# The first root is the kernel's rootfs, which pivot_root(2) refuses to leave: go on from a tmpfs.
-if [ "$1" != moved ]; then
-  /bin/busybox --install -s /bin
-  mount -t tmpfs -o size=75%,mode=755 root /new
-  mkdir /new/proc /new/sys /new/dev /new/run /new/tmp /new/var /new/root /new/etc
-  cp /init /new/
-  mv /bin /test /modules /new/
-  for libraries in /lib /lib64 /usr; do [ ! -d $libraries ] || mv $libraries /new/; done
-  exec /new/bin/busybox switch_root /new /init moved
-fi
-
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
-mount -t devtmpfs dev /dev
-mkdir -p /dev/pts /dev/shm
-mount -t devpts devpts /dev/pts
-mount -t tmpfs run /run
-exec </dev/null >/dev/console 2>&1
-ip link set lo up
-hostname vm
-
-while read -r module; do insmod "/modules/$module" || echo "no module $module"; done </modules/order
+# What the virtual machine of test_limits.py does: starts brume, gives it the pods of pods.json, and prints one line a check,
+# "ok NAME" or "FAILED NAME: why", then "done", then powers off.
 
 end() {
   [ "$1" = 0 ] || { echo "-- the server's log:"; tail -n 40 /root/server.log; dmesg | tail -n 20; }
@@ -55,7 +28,6 @@ pod_cgroup() { find /sys/fs/cgroup/brume -type d -name "pod$(field "pod/$1" '{.m
 container_cgroup() { find "$1" -mindepth 1 -maxdepth 1 -type d ! -name shim | head -n 1; }
 counter() { sed -n "s/^$3 //p" "$1/$2"; }                             # CGROUP FILE KEY
 
-ulimit -n 65536
 brume check >/root/check; status=$?
 sed 's|^|-- |' /root/check
 same check 0 $status
