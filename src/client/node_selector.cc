@@ -7,13 +7,13 @@
 
 namespace brume::client {
 
-namespace {
-
-const std::string* find_label(const api::StringMap& labels, const std::string& key) {
+const std::string* find_label(const api::StringMap& labels, std::string_view key) {
   auto it = std::lower_bound(labels.begin(), labels.end(), key,
-                             [](const auto& entry, const std::string& wanted) { return entry.first < wanted; });
+                             [](const auto& entry, std::string_view wanted) { return entry.first < wanted; });
   return it != labels.end() && it->first == key ? &it->second : nullptr;
 }
+
+namespace {
 
 NodeRequirement::Op op_of(std::string_view text) {
   using Op = NodeRequirement::Op;

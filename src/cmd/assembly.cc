@@ -413,7 +413,7 @@ Task<Status> Assembly::Parts::start_control() {
   controller_options.advertise_address = options.advertise_address;
   controller_options.secure_port = options.https_listen_port;
   controllers = std::make_unique<controller::Controllers>(*control_informers, controller_options);
-  scheduler = std::make_unique<scheduler::Scheduler>(*control_informers, scheduler::Options{});
+  BRUME_CO_TRY(scheduler, scheduler::Scheduler::create(*control_informers, scheduler::Options{}));
   if (!options.disable_agent) {
     BRUME_CO_TRY(proxy, network::ServiceProxy::create(service_proxy_options(options), *control_informers));
   }

@@ -8,11 +8,7 @@
 #include "brume/base/json.h"
 #include "brume/base/log.h"
 #include "brume/base/task.h"
-#include "brume/client/events.h"
-#include "cache.h"
-#include "cycle.h"
-#include "plugins.h"
-#include "queue.h"
+#include "state.h"
 
 namespace brume::scheduler {
 
@@ -20,126 +16,70 @@ namespace {
 
 // Pods placed in a row before other tasks of the loop get their turn.
 constexpr int kPodsPerTurn = 16;
+// core/v1 Event's note; longer messages are cut (NoteLengthLimit).
+constexpr std::size_t kMaxEventMessage = 1024;
 
-bool finished(const api::Object& pod) {
-  const auto phase = api::field_value(pod.bytes(), "status.phase");
-  return phase == "Succeeded" || phase == "Failed";
+std::string shortened(const std::string& message) {
+  constexpr std::string_view kMore = " ...";
+  if (message.size() <= kMaxEventMessage) return message;
+  return message.substr(0, kMaxEventMessage - kMore.size()).append(kMore);
 }
 
 }  // namespace
-
-struct Scheduler::State {
-  State(client::InformerFactory& factory, Options o);
-
-  client::InformerFactory& informers;
-  Options options;
-  client::Informer& nodes;
-  client::Informer& pods;
-  Profile profile;
-  NodeCache cache;
-  SchedulingQueue queue;
-  Cycle cycle;
-  client::EventRecorder events;
-  TaskGroup tasks;
-  Event work;           // the queue has a ready pod, or a binding has ended
-  bool dozing = false;  // a sleeper waits for `wake_at`
-  SchedulingQueue::SteadyTime wake_at{};
-  std::size_t bindings = 0;
-
-  [[nodiscard]] Clock& clock() const { return informers.clock(); }
-
-  void node_set(const ObjectPtr& node);
-  void node_gone(const ObjectPtr& node);
-  void pod_set(const ObjectPtr& pod, bool spec_changed);
-  void pod_gone(const ObjectPtr& pod);
-  void something_changed();
-  void doze();
-
-  static Task<void> run(State* self);
-  static Task<void> sleep(State* self, SchedulingQueue::SteadyTime until);
-  static Task<void> bind(State* self, SchedulingQueue::Entry entry, std::string node);
-  static Task<void> report(State* self, std::shared_ptr<const PodInfo> pod, std::string reason, std::string message);
-  void place(SchedulingQueue::Entry entry);
-  void give_up(SchedulingQueue::Entry entry, const Diagnosis& diagnosis);
-  bool reserve(CycleState& state, const PodInfo& pod, const NodeInfo& node);
-};
 
 Scheduler::State::State(client::InformerFactory& factory, Options o)
     : informers(factory),
       options(std::move(o)),
       nodes(factory.informer("nodes")),
       pods(factory.informer("pods")),
-      profile(default_profile(factory.client(), options.strategy)),
-      queue(*profile.queue_sort),
-      cycle(profile, options.percentage_of_nodes_to_score),
+      cycle(cache),
       events(factory.client(), factory.executor(), factory.clock(), options.name),
       tasks(factory.executor()),
-      work(factory.executor()) {
-  nodes.add_handler({.added = [this](const ObjectPtr& now) { node_set(now); },
-                     .updated = [this](const ObjectPtr&, const ObjectPtr& now) { node_set(now); },
-                     .deleted = [this](const ObjectPtr& last) { node_gone(last); }});
-  pods.add_handler({.added = [this](const ObjectPtr& now) { pod_set(now, true); },
-                    .updated =
-                        [this](const ObjectPtr& old, const ObjectPtr& now) {
-                          pod_set(now, old->generation() != now->generation() || old->labels() != now->labels());
-                        },
-                    .deleted = [this](const ObjectPtr& last) { pod_gone(last); }});
-}
+      reporter(factory, pods, tasks),
+      work(factory.executor()) {}
 
-// What the informers tell
-// ------------------------------------------------------------------------------------------------
-
-void Scheduler::State::something_changed() {
-  queue.move_all(clock().steady());
-  work.notify();
-}
-
-void Scheduler::State::node_set(const ObjectPtr& node) {
-  if (cache.set_node(node)) something_changed();
-}
-
-void Scheduler::State::node_gone(const ObjectPtr& node) { cache.remove_node(node->name()); }
-
-void Scheduler::State::pod_set(const ObjectPtr& pod, bool spec_changed) {
-  if (finished(*pod)) return pod_gone(pod);
-  const auto node = api::field_value(pod->bytes(), "spec.nodeName");
-  if (!node.empty()) {
-    queue.remove(pod->uid());
-    if (cache.set_pod(pod, node)) something_changed();
-    return;
+Status Scheduler::State::set_up(const Config& config) {
+  std::vector<Profile*> all;
+  for (const auto& one : config.profiles) {
+    Handle handle{.informers = informers,
+                  .nodes = cache,
+                  .nominations = nominations,
+                  .waiting = *this,
+                  .events = events,
+                  .reporter = reporter,
+                  .tasks = tasks,
+                  .announce = [this](const Change& change) { changed(change); },
+                  .activate =
+                      [this](const std::string& uid) {
+                        queue->activate(uid, clock().steady());
+                        work.notify();
+                      }};
+    BRUME_TRY(auto made, build_profile(one, config, std::move(handle)));
+    all.push_back(made.get());
+    profiles.push_back(std::move(made));
   }
-  if (pod->deleting()) return queue.remove(pod->uid());
-  // Its binding is being written: the pod in the copy is behind what is known here.
-  if (cache.is_placed(pod->uid())) return;
-  const bool known = queue.find(pod->uid()) != nullptr;
-  // A status that changed (such as our own PodScheduled condition) is no reason to try again.
-  if (known && !spec_changed) return;
-  auto info = std::make_shared<const PodInfo>(decode_pod(pod));
-  if (info->scheduler != options.name) return;
-  if (info->gated && !known) {
-    tasks.spawn("report",
-                report(this, info, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates"));
-  }
-  queue.put(std::move(info), clock().now());
-  work.notify();
+  queue = std::make_unique<SchedulingQueue>(all, config.queue);
+  watch();
+  return {};
 }
 
-void Scheduler::State::pod_gone(const ObjectPtr& pod) {
-  queue.remove(pod->uid());
-  if (cache.remove_pod(pod->uid())) something_changed();
+Profile* Scheduler::State::profile(std::string_view scheduler_name) const {
+  for (const auto& one : profiles) {
+    if (one->name() == scheduler_name) return one.get();
+  }
+  return nullptr;
 }
 
 // Placing
 // ----------------------------------------------------------------------------------------------------------------
 
 Task<void> Scheduler::State::run(State* self) {
-  co_await self->nodes.wait_synced();
-  co_await self->pods.wait_synced();
+  co_await self->informers.wait_synced();
   while (true) {
-    self->queue.tick(self->clock().steady());
+    self->queue->tick(self->clock().steady());
     int turn = 0;
     while (self->bindings < self->options.max_bindings) {
-      auto entry = self->queue.pop();
+      auto entry = self->queue->pop();
       if (!entry) break;
       self->place(std::move(*entry));
       if (++turn % kPodsPerTurn == 0) co_await yield_now();
@@ -151,7 +91,7 @@ Task<void> Scheduler::State::run(State* self) {
 
 // Arranges to be woken when the next pod's back-off ends.
 void Scheduler::State::doze() {
-  const auto next = queue.next_tick();
+  const auto next = queue->next_tick();
   if (!next || (dozing && wake_at <= *next)) return;
   dozing = true;
   wake_at = *next;
@@ -165,99 +105,92 @@ Task<void> Scheduler::State::sleep(State* self, SchedulingQueue::SteadyTime unti
   self->work.notify();
 }
 
-bool Scheduler::State::reserve(CycleState& state, const PodInfo& pod, const NodeInfo& node) {
-  for (std::size_t i = 0; i < profile.reserves.size(); ++i) {
-    if (profile.reserves[i]->reserve(state, pod, node)) continue;
-    while (i-- > 0) profile.reserves[i]->unreserve(state, pod, node);
-    return false;
-  }
-  return true;
-}
-
 void Scheduler::State::place(SchedulingQueue::Entry entry) {
   const auto& pod = *entry.pod;
-  const auto now = pods.get(pod.object->ns(), pod.object->name());
-  if (!now || now->uid() != pod.object->uid() || now->deleting()) return;
-  const auto choice = cycle.choose(pod, cache);
-  if (choice.node == nullptr) return give_up(std::move(entry), choice.diagnosis);
-  CycleState state;
-  if (!reserve(state, pod, *choice.node)) return queue.add_backoff(std::move(entry), clock().steady());
+  const auto now = pods.get(pod.ns(), pod.name());
+  if (!now || now->uid() != pod.uid() || now->deleting()) return;
+  forget_passing_reasons();
+  auto state = std::make_shared<CycleState>();
+  auto choice = cycle.choose(*entry.profile, *state, pod);
+  if (choice.node == nullptr) return give_up(std::move(entry), *state, std::move(choice));
   std::string node = choice.node->name;
-  cache.assume(pod, node);
-  ++bindings;
-  tasks.spawn("bind", bind(this, std::move(entry), std::move(node)));
+  cache.assume(entry.pod, node);
+  nominations.remove(pod.uid());
+  if (const auto held = hold(entry, *state, node); !held.ok()) {
+    let_go(entry, *state, node);
+    return give_up_on(std::move(entry), node, held, false);
+  }
+  tasks.spawn("bind", bind(this, std::move(entry), std::move(state), std::move(node)));
 }
 
-Task<void> Scheduler::State::bind(State* self, SchedulingQueue::Entry entry, std::string node) {
-  struct Ended {
-    State* self;
-    ~Ended() {
-      --self->bindings;
-      self->work.notify();
+void Scheduler::State::give_up(SchedulingQueue::Entry entry, CycleState& state, Choice choice) {
+  auto& diagnosis = choice.diagnosis;
+  if (choice.verdict.code == Verdict::Code::kError) {
+    return put_back(std::move(entry), choice.verdict, choice.verdict.message(), false);
+  }
+  std::optional<std::string> nominated = "";
+  std::string message = "no nodes available to schedule pods";
+  if (diagnosis.nodes > 0) {
+    for (auto* plugin : entry.profile->at(point::kPostFilter)) {
+      auto result = plugin->post_filter(state, entry.pod, diagnosis);
+      nominated = std::move(result.node);
+      diagnosis.post_filter_message = result.verdict.message();
+      if (result.verdict.ok()) break;
     }
-  } ended{self};
-  const auto pod = entry.pod;
-  const auto done = co_await self->profile.binder->bind(pod, node);
-  if (done) {
-    self->events.normal(*pod->object, "Scheduled", "Successfully assigned " + pod->key() + " to " + node);
-    co_return;
+    message = diagnosis.message();
   }
-  self->cache.forget(pod->object->uid());
-  CycleState state;
-  if (const auto* info = self->cache.find(node)) {
-    for (const auto& plugin : self->profile.reserves) plugin->unreserve(state, *pod, *info);
-  }
-  self->something_changed();
+  entry.plugins = diagnosis.plugins;
+  entry.pending_plugins = diagnosis.pending_plugins;
+  if (nominated) nominations.set(entry.pod, *nominated);
+  events.warning(*entry.pod->object, "FailedScheduling", shortened(message));
+  reporter.report(entry.pod, {.reason = "Unschedulable", .message = std::move(message), .nominated_node = nominated});
+  queue->add_unschedulable(std::move(entry), clock().now(), clock().steady());
+}
+
+void Scheduler::State::give_up_on(SchedulingQueue::Entry entry, const std::string& node, const Verdict& verdict,
+                                  bool later) {
+  if (!verdict.rejected()) return put_back(std::move(entry), verdict, verdict.message(), later);
+  Diagnosis diagnosis;
+  diagnosis.nodes = 1;
+  diagnosis.answers.push_back({cache.find(node), verdict});
+  put_back(std::move(entry), verdict, diagnosis.message(), later);
+}
+
+// `later`: time has passed since the node was chosen, so what the plugins wait for may have happened already.
+void Scheduler::State::put_back(SchedulingQueue::Entry entry, const Verdict& verdict, const std::string& message,
+                                bool later) {
+  const auto& pod = *entry.pod;
+  const auto now = pods.get(pod.ns(), pod.name());
   // Gone, or bound by someone else: the informer tells, or has told.
-  const auto now = self->pods.get(pod->object->ns(), pod->object->name());
-  if (done.error().code == Code::kNotFound || !now || now->uid() != pod->object->uid() ||
-      !api::field_value(now->bytes(), "spec.nodeName").empty()) {
-    co_return;
+  if (!now || now->uid() != pod.uid() || now->deleting() || !api::field_value(now->bytes(), "spec.nodeName").empty()) {
+    return;
   }
-  log::warn("binding failed", {{"pod", pod->key()}, {"node", node}, {"error", done.error().message}});
-  self->events.warning(*pod->object, "FailedScheduling", "binding rejected: " + done.error().message);
-  self->queue.add_backoff(std::move(entry), self->clock().steady());
-}
-
-void Scheduler::State::give_up(SchedulingQueue::Entry entry, const Diagnosis& diagnosis) {
-  auto message = diagnosis.message(*entry.pod);
-  CycleState state;
-  for (const auto& plugin : profile.post_filters) message += " " + plugin->post_filter(state, *entry.pod);
-  events.warning(*entry.pod->object, "FailedScheduling", message);
-  tasks.spawn("report", report(this, entry.pod, "Unschedulable", std::move(message)));
-  queue.add_unschedulable(std::move(entry), clock().steady());
-}
-
-// Writes the pod's PodScheduled condition where it differs.
-Task<void> Scheduler::State::report(State* self, std::shared_ptr<const PodInfo> pod, std::string reason,
-                                    std::string message) {
-  const auto now = self->pods.get(pod->object->ns(), pod->object->name());
-  const Json value = (now ? now : pod->object)->parse();
-  const Json& have = client::find_condition(at(value, "status"), "PodScheduled");
-  if (str(have, "status") == "False" && str(have, "reason") == reason && str(have, "message") == message) co_return;
-  const bool moved = str(have, "status") != "False";
-  Json condition = {
-      {"type", "PodScheduled"},
-      {"status", "False"},
-      {"reason", reason},
-      {"message", message},
-      {"lastProbeTime", nullptr},
-      {"lastTransitionTime", moved ? Json(format_rfc3339(self->clock().now())) : at(have, "lastTransitionTime")}};
-  Json patch = {{"metadata", {{"uid", pod->object->uid()}}},
-                {"status", {{"conditions", Json::array({std::move(condition)})}}}};
-  auto done = co_await self->informers.client().patch(self->pods.resource(), pod->object->ns(), pod->object->name(),
-                                                      client::PatchType::kStrategic, std::move(patch),
-                                                      {.subresource = "status"});
-  if (!done && done.error().code != Code::kNotFound && done.error().code != Code::kConflict) {
-    log::warn("the pod's condition could not be written", {{"pod", pod->key()}, {"error", done.error().message}});
+  const bool rejected = verdict.rejected();
+  if (!rejected) log::warn("scheduling failed", {{"pod", pod.key()}, {"error", message}});
+  events.warning(*pod.object, "FailedScheduling", shortened(message));
+  reporter.report(
+      entry.pod,
+      {.reason = rejected ? "Unschedulable" : "SchedulerError", .message = message, .nominated_node = std::string()});
+  entry.pod = decoder.decode(now, entry.pod);
+  if (rejected && !later) {
+    queue->add_unschedulable(std::move(entry), clock().now(), clock().steady());
+  } else {
+    queue->add_backoff(std::move(entry), clock().now(), clock().steady());
   }
+  work.notify();
 }
 
 // Scheduler
 // --------------------------------------------------------------------------------------------------------------
 
-Scheduler::Scheduler(client::InformerFactory& informers, Options options)
-    : state_(std::make_unique<State>(informers, std::move(options))) {}
+Result<std::unique_ptr<Scheduler>> Scheduler::create(client::InformerFactory& informers, Options options) {
+  const auto config = options.config ? options.config : std::make_shared<const Config>(default_config());
+  auto state = std::make_unique<State>(informers, std::move(options));
+  BRUME_CHECK(state->set_up(*config));
+  return std::unique_ptr<Scheduler>(new Scheduler(std::move(state)));
+}
+
+Scheduler::Scheduler(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Scheduler::~Scheduler() = default;
 
 void Scheduler::start() {
@@ -270,6 +203,6 @@ Task<void> Scheduler::stop() {
   co_await state_->events.stop();
 }
 
-std::size_t Scheduler::pending() const { return state_->queue.size(); }
+std::size_t Scheduler::pending() const { return state_->queue->size(); }
 
 }  // namespace brume::scheduler

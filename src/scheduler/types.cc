@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "brume/api/quantity.h"
+#include "brume/api/selector.h"
 #include "brume/base/json.h"
+#include "cluster_event.h"
 
 namespace brume::scheduler {
 
@@ -12,89 +14,83 @@ bool HostPort::conflicts(const HostPort& other) const {
   return ip == other.ip || ip == "0.0.0.0" || other.ip == "0.0.0.0";
 }
 
+bool PodSelector::matches(const PodInfo& pod, const api::StringMap& namespace_labels) const {
+  const bool named = std::binary_search(namespaces.begin(), namespaces.end(), pod.ns());
+  if (!named && !namespace_selector.matches(namespace_labels)) return false;
+  return labels.matches(pod.object->labels());
+}
+
+std::string PodInfo::nominated_node() const { return api::field_value(object->bytes(), "status.nominatedNodeName"); }
+std::string PodInfo::start_time() const { return api::field_value(object->bytes(), "status.startTime"); }
+
+// Nodes
+// ------------------------------------------------------------------------------------------------------------------
+
+void NodeInfo::place(const PodPtr& pod) {
+  pods.push_back(pod);
+  requested.add(pod->footprint->requests);
+  scoring.add(pod->footprint->scoring);
+  ports.insert(ports.end(), pod->footprint->ports.begin(), pod->footprint->ports.end());
+}
+
+bool NodeInfo::remove(const std::string& uid) {
+  const auto it = std::find_if(pods.begin(), pods.end(), [&](const PodPtr& pod) { return pod->uid() == uid; });
+  if (it == pods.end()) return false;
+  const auto& footprint = *(*it)->footprint;
+  requested.subtract(footprint.requests);
+  scoring.subtract(footprint.scoring);
+  for (const auto& port : footprint.ports) {
+    const auto same = std::find(ports.begin(), ports.end(), port);
+    if (same != ports.end()) ports.erase(same);
+  }
+  pods.erase(it);
+  return true;
+}
+
+NodeInfo NodeInfo::without_pods() const {
+  NodeInfo out;
+  out.object = object;
+  out.name = name;
+  out.index = index;
+  out.allocatable = allocatable;
+  out.allowed_pods = allowed_pods;
+  out.unschedulable = unschedulable;
+  out.taints = taints;
+  return out;
+}
+
 namespace {
 
-void add_ports(const Json& containers, bool sidecars_only, std::vector<HostPort>& out) {
-  if (!containers.is_array()) return;
-  for (const auto& container : containers) {
-    if (sidecars_only && str(container, "restartPolicy") != "Always") continue;
-    const auto& ports = at(container, "ports");
-    if (!ports.is_array()) continue;
-    for (const auto& port : ports) {
-      const auto number = num(port, "hostPort");
-      if (number <= 0) continue;
-      const auto ip = str(port, "hostIP");
-      const auto protocol = str(port, "protocol");
-      out.push_back({.ip = ip.empty() ? "0.0.0.0" : std::string(ip),
-                     .protocol = protocol.empty() ? "TCP" : std::string(protocol),
-                     .port = static_cast<int>(number)});
-    }
+std::unordered_map<std::string, std::int64_t> decode_images(const Json& list) {
+  std::unordered_map<std::string, std::int64_t> out;
+  if (!list.is_array()) return out;
+  for (const auto& image : list) {
+    const auto& names = at(image, "names");
+    if (!names.is_array()) continue;
+    for (const auto& name : names) out[std::string(str(name))] = num(image, "sizeBytes");
   }
+  return out;
+}
+
+// Types and states of conditions, without their times.
+std::vector<std::pair<std::string_view, std::string_view>> condition_states(const Json& status) {
+  std::vector<std::pair<std::string_view, std::string_view>> out;
+  const auto& list = at(status, "conditions");
+  if (!list.is_array()) return out;
+  for (const auto& condition : list) out.emplace_back(str(condition, "type"), str(condition, "status"));
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+bool same_taints(const std::vector<client::Taint>& a, const std::vector<client::Taint>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const client::Taint& x, const client::Taint& y) {
+    return x.key == y.key && x.value == y.value && x.effect == y.effect;
+  });
 }
 
 }  // namespace
 
-Footprint decode_footprint(const Json& pod_spec, const Json& status) {
-  Footprint out{.requests = pod_requests(pod_spec, status), .scoring = scoring_requests(pod_spec, status)};
-  add_ports(at(pod_spec, "containers"), false, out.ports);
-  add_ports(at(pod_spec, "initContainers"), true, out.ports);
-  return out;
-}
-
-PodInfo decode_pod(const ObjectPtr& pod) {
-  const Json value = pod->parse();
-  const auto& spec = at(value, "spec");
-  PodInfo out{.object = pod,
-              .scheduler = std::string(str(spec, "schedulerName")),
-              .priority = num(spec, "priority"),
-              .may_preempt = str(spec, "preemptionPolicy") != "Never",
-              .gated = !at(spec, "schedulingGates").empty(),
-              .footprint = decode_footprint(spec, Json())};
-  if (out.scheduler.empty()) out.scheduler = "default-scheduler";
-  const auto& selector = at(spec, "nodeSelector");
-  if (selector.is_object()) {
-    for (const auto& [key, wanted] : selector.items()) {
-      out.node_selector.labels.push_back(
-          {.key = key, .op = NodeRequirement::Op::kIn, .values = {std::string(str(wanted))}});
-    }
-  }
-  const auto& affinity = at(spec, "affinity", "nodeAffinity");
-  const auto& required = at(affinity, "requiredDuringSchedulingIgnoredDuringExecution");
-  out.has_required = required.is_object();
-  out.required = decode_terms(at(required, "nodeSelectorTerms"));
-  const auto& preferred = at(affinity, "preferredDuringSchedulingIgnoredDuringExecution");
-  if (preferred.is_array()) {
-    for (const auto& entry : preferred) {
-      out.preferred.push_back({.weight = num(entry, "weight"), .term = decode_term(at(entry, "preference"))});
-    }
-  }
-  out.tolerations = client::decode_tolerations(at(spec, "tolerations"));
-  out.created = parse_rfc3339(pod->creation_timestamp()).value_or(WallTime{});
-  return out;
-}
-
-void NodeInfo::place(const Footprint& footprint, std::int64_t priority) {
-  ++pods;
-  requested.add(footprint.requests);
-  scoring.add(footprint.scoring);
-  ports.insert(ports.end(), footprint.ports.begin(), footprint.ports.end());
-  ++priorities[priority];
-}
-
-void NodeInfo::remove(const Footprint& footprint, std::int64_t priority) {
-  --pods;
-  requested.subtract(footprint.requests);
-  scoring.subtract(footprint.scoring);
-  for (const auto& port : footprint.ports) {
-    auto same = std::find_if(ports.begin(), ports.end(), [&](const HostPort& have) {
-      return have.port == port.port && have.protocol == port.protocol && have.ip == port.ip;
-    });
-    if (same != ports.end()) ports.erase(same);
-  }
-  if (--priorities[priority] == 0) priorities.erase(priority);
-}
-
-bool NodeInfo::update(const ObjectPtr& node) {
+std::uint32_t NodeInfo::update(const ObjectPtr& node) {
   const Json value = node->parse();
   const auto& status = at(value, "status");
   const auto& list = at(status, "allocatable").is_object() ? at(status, "allocatable") : at(status, "capacity");
@@ -102,18 +98,26 @@ bool NodeInfo::update(const ObjectPtr& node) {
   const auto pods_allowed = api::quantity_or_zero(str(list, "pods")).value();
   const bool closed = flag(at(value, "spec"), "unschedulable");
   auto now_taints = client::decode_taints(at(value, "spec", "taints"));
-  const auto same_taint = [](const client::Taint& a, const client::Taint& b) {
-    return a.key == b.key && a.value == b.value && a.effect == b.effect;
-  };
-  const bool changed = !object || !(offered == allocatable) || pods_allowed != allowed_pods ||
-                       closed != unschedulable || object->labels() != node->labels() ||
-                       !std::equal(taints.begin(), taints.end(), now_taints.begin(), now_taints.end(), same_taint);
+  Actions changed = 0;
+  if (!object) {
+    changed = action::kAdd;
+  } else {
+    const Json old = object->parse();
+    if (!(offered == allocatable) || pods_allowed != allowed_pods) changed |= action::kUpdateNodeAllocatable;
+    if (object->labels() != node->labels()) changed |= action::kUpdateNodeLabel;
+    if (!same_taints(taints, now_taints) || (unschedulable && !closed)) changed |= action::kUpdateNodeTaint;
+    if (condition_states(at(old, "status")) != condition_states(status)) changed |= action::kUpdateNodeCondition;
+    if (at(old, "metadata", "annotations") != at(value, "metadata", "annotations")) {
+      changed |= action::kUpdateNodeAnnotation;
+    }
+  }
   object = node;
   name = node->name();
   allocatable = std::move(offered);
   allowed_pods = pods_allowed;
   unschedulable = closed;
   taints = std::move(now_taints);
+  images = decode_images(at(status, "images"));
   return changed;
 }
 

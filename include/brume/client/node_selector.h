@@ -3,12 +3,16 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "brume/api/object.h"
 #include "brume/base/json_fwd.h"
 
 namespace brume::client {
+
+/// The label's value, or null. Labels are sorted by key.
+const std::string* find_label(const api::StringMap& labels, std::string_view key);
 
 struct NodeRequirement {
   enum class Op : std::uint8_t { kIn, kNotIn, kExists, kDoesNotExist, kGt, kLt, kInvalid };

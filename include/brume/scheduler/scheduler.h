@@ -6,31 +6,29 @@
 #include <string>
 
 #include "brume/base/clock.h"
+#include "brume/base/result.h"
 #include "brume/base/task_fwd.h"
 #include "brume/client/client.h"
 #include "brume/client/informer.h"
 
 namespace brume::scheduler {
 
-enum class Strategy : std::uint8_t {
-  kLeastAllocated,  ///< spread: nodes with most left come first
-  kMostAllocated,   ///< pack: nodes with least left come first
-};
+struct Config;
 
 struct Options {
-  std::string name = "default-scheduler";  ///< pods whose spec.schedulerName is this, and who reports events
-  Strategy strategy = Strategy::kLeastAllocated;
-  /// Of large clusters, how many percent of the nodes must be found feasible before scoring begins; 0: upstream's
-  /// formula (50 percent less one for each 125 nodes, at least 5 percent and 100 nodes).
-  int percentage_of_nodes_to_score = 0;
-  std::size_t max_bindings = 512;  ///< bindings that are written at a time
+  /// From read_config(); null: the profiles default-scheduler (spreads) and bin-packing.
+  std::shared_ptr<const Config> config = nullptr;
+  std::string name = "default-scheduler";  ///< who reports events
+  std::size_t max_bindings = 512;          ///< bindings that are written at a time
 };
 
 /// Watches nodes and pods, filters and scores in one synchronous step a pod, and binds in the background while the pod
-/// counts as placed already. Owner: the loop of `informers`; every call on it.
+/// counts as placed already. A pod's spec.schedulerName names its profile; pods of other schedulers are left alone.
+/// Owner: the loop of `informers`; every call on it.
 class Scheduler {
  public:
-  Scheduler(client::InformerFactory& informers, Options options);
+  /// kInvalid, in one line, for a configuration whose plugins or arguments are wrong.
+  static Result<std::unique_ptr<Scheduler>> create(client::InformerFactory& informers, Options options);
   ~Scheduler();  ///< after stop(), or when never started
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
@@ -44,6 +42,7 @@ class Scheduler {
 
  private:
   struct State;
+  explicit Scheduler(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 

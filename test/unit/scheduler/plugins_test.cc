@@ -1,53 +1,26 @@
-#include "plugins.h"
-
+// Resources, names, ports, taints, node affinity and images: each plugin over a table of nodes and pods.
 #include <chrono>
 #include <cstdio>
 #include <string>
 #include <vector>
 
-#include "brume/base/json.h"
-#include "catch.h"
-#include "cycle.h"
-#include "queue.h"
+#include "world.h"
 
 using namespace brume;
 using namespace brume::scheduler;
 
 namespace {
 
-api::ObjectPtr object(Json value) {
-  if (!value["metadata"].contains("uid")) value["metadata"]["uid"] = value["metadata"]["name"];
-  auto made = api::Object::from_json(value);
-  REQUIRE(made);
-  return *made;
-}
-
-NodeInfo node(Json extra = Json::object()) {
-  Json value = {
-      {"apiVersion", "v1"},
-      {"kind", "Node"},
-      {"metadata", {{"name", "n"}, {"labels", {{"zone", "a"}, {"cores", "8"}}}}},
-      {"status", {{"allocatable", {{"cpu", "4"}, {"memory", "8Gi"}, {"pods", "10"}, {"example.com/gpu", "2"}}}}}};
-  value.merge_patch(extra);
-  NodeInfo out;
-  out.update(object(value));
+ProfileConfig with_args(const std::string& plugin, Json args) {
+  ProfileConfig out;
+  out.args[plugin] = std::move(args);
   return out;
 }
 
-PodInfo pod(Json spec) {
-  return decode_pod(object({{"metadata", {{"name", "p"}, {"namespace", "d"}}}, {"spec", std::move(spec)}}));
-}
-
-Json requests(Json list) {
-  return {{"containers", Json::array({{{"name", "c"}, {"resources", {{"requests", list}}}}})}};
-}
-
-std::string answer(const FilterPlugin& plugin, const PodInfo& p, const NodeInfo& n) {
-  if (!plugin.concerns(p)) return "";
-  const auto verdict = plugin.filter({}, p, n);
-  std::string out;
-  for (std::size_t i = 0; i < verdict.count; ++i) out += (i ? ", " : "") + reason_text(verdict.reasons[i]);
-  return out;
+std::string build_error(const ProfileConfig& config) {
+  World world;
+  auto made = build_profile(config, Config{}, world.handle());
+  return made ? "" : made.error().message;
 }
 
 Json affinity(Json expressions) {
@@ -92,62 +65,102 @@ TEST_CASE("requests of a pod") {
   CHECK(scoring_requests(empty, Json()).basic[Resources::kMemory] == 2 * 200LL * 1024 * 1024);
 }
 
+TEST_CASE("pods of one template share what is read of their specs") {
+  PodDecoder decoder;
+  const auto make = [](const std::string& name, const char* cpu) {
+    return World::pod_object(name, {{"spec", requests({{"cpu", cpu}})}});
+  };
+  const auto a = decoder.decode(make("a", "1"));
+  const auto b = decoder.decode(make("b", "1"));
+  const auto c = decoder.decode(make("c", "2"));
+  CHECK(a->spec == b->spec);
+  CHECK(a->spec != c->spec);
+  CHECK(decoder.specs() == 2);
+  // The same generation is not read again.
+  const auto newer = decoder.decode(make("a", "2"), a);
+  CHECK(newer->spec == a->spec);
+}
+
 TEST_CASE("resources fit") {
-  const auto fit = make_fit_filter();
-  auto n = node();
-  CHECK(answer(*fit, pod(requests({{"cpu", "4"}})), n).empty());
-  CHECK(answer(*fit, pod(requests({{"cpu", "4001m"}})), n) == "Insufficient cpu");
-  CHECK(answer(*fit, pod(requests({{"cpu", "5"}, {"memory", "9Gi"}})), n) == "Insufficient cpu, Insufficient memory");
-  CHECK(answer(*fit, pod(requests({{"example.com/gpu", "3"}})), n) == "Insufficient example.com/gpu");
-  CHECK(answer(*fit, pod(requests({{"example.com/none", "1"}})), n) == "Insufficient example.com/none");
-  CHECK(fit->filter({}, pod(requests({{"cpu", "5"}})), n).kind == Verdict::Kind::kUnresolvable);
-  n.place(pod(requests({{"cpu", "3"}})).footprint, 0);
-  CHECK(answer(*fit, pod(requests({{"cpu", "2"}})), n) == "Insufficient cpu");
-  CHECK(fit->filter({}, pod(requests({{"cpu", "2"}})), n).kind == Verdict::Kind::kUnschedulable);
-  for (int i = 0; i < 9; ++i) n.place({}, 0);
-  CHECK(answer(*fit, pod(requests(Json::object())), n) == "Too many pods");
+  World w;
+  const std::string fit = "NodeResourcesFit";
+  w.node("n", {{"status", {{"allocatable", {{"example.com/gpu", "2"}}}}}});
+  CHECK(w.says(fit, w.pod(requests({{"cpu", "4"}})), "n").empty());
+  CHECK(w.says(fit, w.pod(requests({{"cpu", "4001m"}})), "n") == "Insufficient cpu");
+  CHECK(w.says(fit, w.pod(requests({{"cpu", "5"}, {"memory", "9Gi"}})), "n") ==
+        "Insufficient cpu, Insufficient memory");
+  CHECK(w.says(fit, w.pod(requests({{"example.com/gpu", "3"}})), "n") == "Insufficient example.com/gpu");
+  CHECK(w.says(fit, w.pod(requests({{"example.com/none", "1"}})), "n") == "Insufficient example.com/none");
+  CHECK(w.verdict(fit, w.pod(requests({{"cpu", "5"}})), "n").code == Verdict::Code::kUnresolvable);
+  w.placed("a", "n", {{"spec", requests({{"cpu", "3"}})}});
+  CHECK(w.says(fit, w.pod(requests({{"cpu", "2"}})), "n") == "Insufficient cpu");
+  CHECK(w.verdict(fit, w.pod(requests({{"cpu", "2"}})), "n").code == Verdict::Code::kUnschedulable);
+  for (int i = 0; i < 9; ++i) w.placed("b" + std::to_string(i), "n");
+  CHECK(w.says(fit, w.pod(requests(Json::object())), "n") == "Too many pods");
+}
+
+TEST_CASE("extended resources may be left to others") {
+  World w(with_args("NodeResourcesFit",
+                    {{"ignoredResources", {"example.com/a"}}, {"ignoredResourceGroups", {"other.io"}}}));
+  w.node("n");
+  CHECK(w.says("NodeResourcesFit", w.pod(requests({{"example.com/a", "1"}})), "n").empty());
+  CHECK(w.says("NodeResourcesFit", w.pod(requests({{"other.io/x", "1"}})), "n").empty());
+  CHECK_FALSE(w.says("NodeResourcesFit", w.pod(requests({{"example.com/b", "1"}})), "n").empty());
 }
 
 TEST_CASE("placing and removing leave nothing behind") {
-  auto n = node();
-  const auto p =
-      pod({{"containers", Json::array({{{"name", "c"},
-                                        {"resources", {{"requests", {{"cpu", "1"}, {"example.com/gpu", "1"}}}}},
-                                        {"ports", Json::array({{{"hostPort", 80}}})}}})}});
-  n.place(p.footprint, 5);
+  World w;
+  const auto& n = w.node("n");
+  w.placed("a", "n",
+           {{"spec",
+             {{"containers", Json::array({{{"name", "c"},
+                                           {"resources", {{"requests", {{"cpu", "1"}, {"example.com/gpu", "1"}}}}},
+                                           {"ports", Json::array({{{"hostPort", 80}}})}}})}}}});
   CHECK(n.ports.size() == 1);
-  n.remove(p.footprint, 5);
+  CHECK(w.cache.remove_pod("a"));
   CHECK(n.requested == Resources{});
   CHECK(n.scoring == Resources{});
   CHECK(n.ports.empty());
-  CHECK(n.priorities.empty());
-  CHECK(n.pods == 0);
+  CHECK(n.pods.empty());
+  CHECK_FALSE(w.cache.remove_pod("a"));
 }
 
 TEST_CASE("taints and tolerations") {
-  const auto filter = make_taint_filter();
-  const auto tainted = [](const char* effect) {
-    return node({{"spec", {{"taints", Json::array({{{"key", "k"}, {"value", "v"}, {"effect", effect}}})}}}});
+  World w;
+  const std::string plugin = "TaintToleration";
+  for (const char* effect : {"NoSchedule", "NoExecute", "PreferNoSchedule"}) {
+    w.node(effect, {{"spec", {{"taints", Json::array({{{"key", "k"}, {"value", "v"}, {"effect", effect}}})}}}});
+  }
+  const auto tolerating = [&](Json toleration) {
+    return w.pod({{"tolerations", Json::array({std::move(toleration)})}});
   };
-  const auto tolerating = [](Json toleration) { return pod({{"tolerations", Json::array({std::move(toleration)})}}); };
-  CHECK(answer(*filter, pod(Json::object()), tainted("NoSchedule")) == "node(s) had untolerated taint {k: v}");
-  CHECK(answer(*filter, pod(Json::object()), tainted("NoExecute")) == "node(s) had untolerated taint {k: v}");
-  CHECK(answer(*filter, pod(Json::object()), tainted("PreferNoSchedule")).empty());
-  CHECK(answer(*filter, tolerating({{"operator", "Exists"}}), tainted("NoSchedule")).empty());
-  CHECK(answer(*filter, tolerating({{"key", "k"}, {"operator", "Exists"}}), tainted("NoSchedule")).empty());
-  CHECK(answer(*filter, tolerating({{"key", "k"}, {"value", "v"}}), tainted("NoSchedule")).empty());
-  CHECK_FALSE(answer(*filter, tolerating({{"key", "k"}, {"value", "w"}}), tainted("NoSchedule")).empty());
+  const auto plain = w.pod(Json::object());
+  CHECK(w.says(plugin, plain, "NoSchedule") == "node(s) had untolerated taint(s)");
+  CHECK(w.says(plugin, plain, "NoExecute") == "node(s) had untolerated taint(s)");
+  CHECK(w.says(plugin, plain, "PreferNoSchedule").empty());
+  CHECK(w.verdict(plugin, plain, "NoSchedule").code == Verdict::Code::kUnresolvable);
+  CHECK(w.says(plugin, tolerating({{"operator", "Exists"}}), "NoSchedule").empty());
+  CHECK(w.says(plugin, tolerating({{"key", "k"}, {"operator", "Exists"}}), "NoSchedule").empty());
+  CHECK(w.says(plugin, tolerating({{"key", "k"}, {"value", "v"}}), "NoSchedule").empty());
+  CHECK_FALSE(w.says(plugin, tolerating({{"key", "k"}, {"value", "w"}}), "NoSchedule").empty());
   CHECK_FALSE(
-      answer(*filter, tolerating({{"key", "k"}, {"value", "v"}, {"effect", "NoExecute"}}), tainted("NoSchedule"))
-          .empty());
-  const auto score = make_taint_score();
-  CHECK(score->score({}, pod(Json::object()), tainted("PreferNoSchedule")) == 1);
-  CHECK(score->score({}, tolerating({{"operator", "Exists"}}), tainted("PreferNoSchedule")) == 0);
+      w.says(plugin, tolerating({{"key", "k"}, {"value", "v"}, {"effect", "NoExecute"}}), "NoSchedule").empty());
+  CHECK(w.scores(plugin, plain)["PreferNoSchedule"] == 0);
+  CHECK(w.scores(plugin, plain)["NoSchedule"] == kMaxScore);
+  CHECK(w.scores(plugin, tolerating({{"operator", "Exists"}}))["PreferNoSchedule"] == kMaxScore);
+}
+
+TEST_CASE("cordons") {
+  World w;
+  w.node("n", {{"spec", {{"unschedulable", true}}}});
+  CHECK(w.says("NodeUnschedulable", w.pod(Json::object()), "n") == "node(s) were unschedulable");
+  const auto tolerant = w.pod({{"tolerations", Json::array({{{"operator", "Exists"}}})}});
+  CHECK(w.says("NodeUnschedulable", tolerant, "n").empty());
 }
 
 TEST_CASE("node selector and affinity") {
-  const auto filter = make_affinity_filter();
-  const auto n = node();
+  World w;
+  w.node("n", {{"metadata", {{"labels", {{"cores", "8"}}}}}});
   const std::string no = "node(s) didn't match Pod's node affinity/selector";
   struct Case {
     Json spec;
@@ -163,117 +176,155 @@ TEST_CASE("node selector and affinity") {
   };
   for (const auto& k : cases) {
     INFO(k.spec.dump());
-    CHECK(answer(*filter, pod(k.spec), n) == (k.fits ? "" : no));
+    CHECK(w.says("NodeAffinity", w.pod(k.spec), "n") == (k.fits ? "" : no));
   }
-  const auto score = make_affinity_score();
+  w.in_zone("m", "b");
   const auto p =
-      pod({{"affinity",
-            {{"nodeAffinity",
-              {{"preferredDuringSchedulingIgnoredDuringExecution",
-                Json::array(
-                    {{{"weight", 7}, {"preference", {{"matchExpressions", expression("zone", "In", {"a"})}}}},
-                     {{"weight", 3}, {"preference", {{"matchExpressions", expression("zone", "In", {"b"})}}}}})}}}}}});
-  CHECK(score->scores(p));
-  CHECK(score->score({}, p, n) == 7);
+      w.pod({{"affinity",
+              {{"nodeAffinity",
+                {{"preferredDuringSchedulingIgnoredDuringExecution",
+                  Json::array({{{"weight", 8}, {"preference", {{"matchExpressions", expression("zone", "In", {"a"})}}}},
+                               {{"weight", 4},
+                                {"preference", {{"matchExpressions", expression("zone", "In", {"b"})}}}}})}}}}}});
+  CHECK(w.scores("NodeAffinity", p) == std::map<std::string, std::int64_t>{{"n", 100}, {"m", 50}});
+}
+
+TEST_CASE("terms that name nodes narrow the search") {
+  World w;
+  for (int i = 0; i < 3; ++i) w.node("n" + std::to_string(i));
+  const auto named = [&](std::vector<std::string> names) {
+    return w.pod(
+        {{"affinity",
+          {{"nodeAffinity",
+            {{"requiredDuringSchedulingIgnoredDuringExecution",
+              {{"nodeSelectorTerms", Json::array({{{"matchFields", Json::array({{{"key", "metadata.name"},
+                                                                                 {"operator", "In"},
+                                                                                 {"values", names}}})}}})}}}}}}}});
+  };
+  CHECK(w.choose(named({"n1"})) == "n1");
+  CHECK(w.choose(named({"gone"})) == "0/3 nodes are available: 3 node(s) didn't satisfy plugin(s) [NodeAffinity].");
+  w.node("n1", {{"spec", {{"unschedulable", true}}}});
+  CHECK(w.choose(named({"n1"})) ==
+        "0/3 nodes are available: 1 node(s) were unschedulable, 2 node(s) didn't satisfy plugin(s) [NodeAffinity].");
+}
+
+TEST_CASE("a profile may add node affinity to all its pods") {
+  World w(with_args(
+      "NodeAffinity",
+      {{"addedAffinity",
+        {{"requiredDuringSchedulingIgnoredDuringExecution",
+          {{"nodeSelectorTerms", Json::array({{{"matchExpressions", expression("zone", "In", {"b"})}}})}}}}}}));
+  w.in_zone("a", "a");
+  w.in_zone("b", "b");
+  CHECK(w.says("NodeAffinity", w.pod(Json::object()), "a") == "node(s) didn't match scheduler-enforced node affinity");
+  CHECK(w.says("NodeAffinity", w.pod(Json::object()), "b").empty());
 }
 
 TEST_CASE("host ports") {
-  const auto filter = make_ports_filter();
-  const auto with = [](Json port) {
-    return pod({{"containers", Json::array({{{"name", "c"}, {"ports", Json::array({port})}}})}});
+  World w;
+  const auto with = [&](Json port) {
+    return Json{{"containers", Json::array({{{"name", "c"}, {"ports", Json::array({port})}}})}};
   };
-  auto n = node();
-  n.place(with({{"hostPort", 80}}).footprint, 0);
-  n.place(with({{"hostPort", 81}, {"hostIP", "10.0.0.1"}}).footprint, 0);
-  CHECK_FALSE(answer(*filter, with({{"hostPort", 80}}), n).empty());
-  CHECK_FALSE(answer(*filter, with({{"hostPort", 80}, {"hostIP", "10.0.0.2"}}), n).empty());
-  CHECK(answer(*filter, with({{"hostPort", 80}, {"protocol", "UDP"}}), n).empty());
-  CHECK(answer(*filter, with({{"hostPort", 81}, {"hostIP", "10.0.0.2"}}), n).empty());
-  CHECK_FALSE(answer(*filter, with({{"hostPort", 81}}), n).empty());
-  CHECK(answer(*filter, with({{"containerPort", 80}}), n).empty());
+  w.node("n");
+  w.placed("a", "n", {{"spec", with({{"hostPort", 80}})}});
+  w.placed("b", "n", {{"spec", with({{"hostPort", 81}, {"hostIP", "10.0.0.1"}})}});
+  const auto says = [&](Json port) { return w.says("NodePorts", w.pod(with(std::move(port))), "n"); };
+  CHECK(says({{"hostPort", 80}}) == "node(s) didn't have free ports for the requested pod ports");
+  CHECK_FALSE(says({{"hostPort", 80}, {"hostIP", "10.0.0.2"}}).empty());
+  CHECK(says({{"hostPort", 80}, {"protocol", "UDP"}}).empty());
+  CHECK(says({{"hostPort", 81}, {"hostIP", "10.0.0.2"}}).empty());
+  CHECK_FALSE(says({{"hostPort", 81}}).empty());
+  CHECK(says({{"containerPort", 80}}).empty());
 }
 
 TEST_CASE("scores of resources") {
-  auto n = node({{"status", {{"allocatable", {{"cpu", "4"}, {"memory", "4Gi"}}}}}});
-  const auto p = pod(requests({{"cpu", "1"}, {"memory", "2Gi"}}));
-  CHECK(make_fit_score(Strategy::kLeastAllocated)->score({}, p, n) == (75 + 50) / 2);
-  CHECK(make_fit_score(Strategy::kMostAllocated)->score({}, p, n) == (25 + 50) / 2);
-  CHECK(make_balance_score()->score({}, p, n) == 87);  // fractions 0.25 and 0.5
-  n.place(p.footprint, 0);
-  CHECK(make_fit_score(Strategy::kLeastAllocated)->score({}, p, n) == (50 + 0) / 2);
+  const Json big = {{"status", {{"allocatable", {{"cpu", "4"}, {"memory", "4Gi"}}}}}};
+  const auto score = [&](ProfileConfig config, bool taken = false) {
+    World w(std::move(config));
+    w.node("n", big);
+    const auto p = w.pod(requests({{"cpu", "1"}, {"memory", "2Gi"}}));
+    if (taken) w.placed("a", "n", {{"spec", requests({{"cpu", "1"}, {"memory", "2Gi"}})}});
+    return w.scores("NodeResourcesFit", p)["n"];
+  };
+  const auto strategy = [&](Json value) {
+    return with_args("NodeResourcesFit", {{"scoringStrategy", std::move(value)}});
+  };
+  CHECK(score({}) == (75 + 50) / 2);
+  CHECK(score({}, true) == (50 + 0) / 2);
+  CHECK(score(strategy({{"type", "MostAllocated"}})) == (25 + 50) / 2);
+  const Json weighed = Json::array({{{"name", "cpu"}, {"weight", 3}}, {{"name", "memory"}, {"weight", 1}}});
+  CHECK(score(strategy({{"type", "MostAllocated"}, {"resources", weighed}})) == (3 * 25 + 50) / 4);
+  const Json shape = Json::array({{{"utilization", 0}, {"score", 0}}, {{"utilization", 50}, {"score", 10}}});
+  CHECK(score(strategy({{"type", "RequestedToCapacityRatio"}, {"requestedToCapacityRatio", {{"shape", shape}}}})) ==
+        (50 + 100) / 2);
 }
 
-TEST_CASE("the queue: order, back-off, events") {
-  const auto sort = make_priority_sort();
-  SchedulingQueue queue(*sort);
-  using namespace std::chrono_literals;
-  const auto make = [](const char* name, int priority) {
-    auto made = std::make_shared<PodInfo>(
-        decode_pod(object({{"metadata", {{"name", name}}}, {"spec", {{"priority", priority}}}})));
-    return std::shared_ptr<const PodInfo>(made);
+TEST_CASE("balance is what the pod does to it") {
+  World w;
+  w.node("n", {{"status", {{"allocatable", {{"cpu", "4"}, {"memory", "4Gi"}}}}}});
+  // 0.25 and 0.5 of it: the distance from their mean is an eighth, where it was none.
+  CHECK(w.scores("NodeResourcesBalancedAllocation", w.pod(requests({{"cpu", "1"}, {"memory", "2Gi"}})))["n"] ==
+        50 + (50 + 87 - 100) / 2);
+  CHECK(w.scores("NodeResourcesBalancedAllocation", w.pod(requests({{"cpu", "1"}, {"memory", "1Gi"}})))["n"] == 75);
+}
+
+TEST_CASE("images that are there draw pods") {
+  World w;
+  const auto image = [](const char* name, std::int64_t size) {
+    return Json{{"status", {{"images", Json::array({{{"names", {name}}, {"sizeBytes", size}}})}}}};
   };
-  const WallTime wall{};
-  SchedulingQueue::SteadyTime now{1h};
-  queue.put(make("a", 0), wall);
-  queue.put(make("b", 5), wall);
-  queue.put(make("c", 0), wall);
-  auto first = queue.pop();
-  REQUIRE(first);
-  CHECK(first->pod->object->name() == "b");
-  CHECK(queue.pop()->pod->object->name() == "a");
-  queue.add_unschedulable(*first, now);
-  CHECK(queue.ready() == 1);
-  queue.move_all(now);  // its first back-off of a second has not passed
-  CHECK(queue.ready() == 1);
-  CHECK(*queue.next_tick() == now + 1s);
-  queue.tick(now + 1s);
-  CHECK(queue.ready() == 2);
-  auto again = queue.pop();
-  CHECK(again->attempts == 2);
-  queue.add_unschedulable(*again, now);
-  queue.tick(now + 4min);
-  CHECK(queue.ready() == 1);
-  queue.tick(now + 5min);
-  CHECK(queue.ready() == 2);
-  queue.remove("b");
-  queue.remove("c");
-  CHECK(queue.size() == 0);
-  CHECK_FALSE(queue.pop());
+  w.node("has", image("web:latest", 800LL << 20));
+  w.node("other", image("db:1", 800LL << 20));
+  const auto p = w.pod({{"containers", Json::array({{{"name", "c"}, {"image", "web"}}})}});
+  const auto scores = w.scores("ImageLocality", p);
+  CHECK(scores.at("has") == 100 * (400 - 23) / (1000 - 23));  // on half of the nodes
+  CHECK(scores.at("other") == 0);
+}
+
+TEST_CASE("arguments that are wrong are refused in one line") {
+  const auto fit = [](Json args) { return build_error(with_args("NodeResourcesFit", std::move(args))); };
+  const std::string head = "profile \"default-scheduler\": pluginConfig of NodeResourcesFit: ";
+  CHECK(
+      fit({{"scoringStrategy", {{"type", "Best"}}}}) ==
+      head +
+          "args.scoringStrategy.type: must be LeastAllocated, MostAllocated or RequestedToCapacityRatio, not \"Best\"");
+  CHECK(fit({{"strategy", 1}}) == head + "args: unknown field \"strategy\"");
+  CHECK(fit({{"scoringStrategy", {{"type", "RequestedToCapacityRatio"}}}}) ==
+        head + "args.scoringStrategy.requestedToCapacityRatio.shape: at least one point must be specified");
+  CHECK(fit({{"scoringStrategy", {{"resources", Json::array({{{"name", "cpu"}, {"weight", 101}}})}}}}) ==
+        head + "args.scoringStrategy.resources[0].weight: must be between 1 and 100, not 101");
+  ProfileConfig unknown;
+  unknown.multi_point.enabled.push_back({.name = "Nonsense"});
+  CHECK(build_error(unknown) == "profile \"default-scheduler\": there is no plugin \"Nonsense\"");
+  ProfileConfig unbound;
+  unbound.multi_point.disabled = {"DefaultBinder"};
+  CHECK(build_error(unbound) == "profile \"default-scheduler\": at least one bind plugin is needed");
 }
 
 TEST_CASE("thousands of pods onto a thousand nodes", "[speed]") {
-  struct NoClient {};
-  Profile profile;
-  profile.filters.push_back(make_unschedulable_filter());
-  profile.filters.push_back(make_taint_filter());
-  profile.filters.push_back(make_affinity_filter());
-  profile.filters.push_back(make_ports_filter());
-  profile.filters.push_back(make_fit_filter());
-  profile.scores.push_back({make_taint_score(), 3});
-  profile.scores.push_back({make_affinity_score(), 2});
-  profile.scores.push_back({make_fit_score(Strategy::kLeastAllocated), 1});
-  profile.scores.push_back({make_balance_score(), 1});
-  NodeCache cache;
+  World w;
   for (int i = 0; i < 1000; ++i) {
-    cache.set_node(object({{"metadata", {{"name", "n" + std::to_string(i)}}},
-                           {"status", {{"allocatable", {{"cpu", "32"}, {"memory", "64Gi"}, {"pods", "110"}}}}}}));
+    w.node("n" + std::to_string(i),
+           {{"status", {{"allocatable", {{"cpu", "32"}, {"memory", "64Gi"}, {"pods", "110"}}}}}});
   }
-  Cycle cycle(profile, 0);
-  CHECK(cycle.nodes_to_find(50) == 50);
-  CHECK(cycle.nodes_to_find(1000) == 420);
-  CHECK(cycle.nodes_to_find(10000) == 500);
+  CHECK(Cycle::nodes_to_find(50, 0) == 50);
+  CHECK(Cycle::nodes_to_find(1000, 0) == 420);
+  CHECK(Cycle::nodes_to_find(10000, 0) == 500);
+  CHECK(Cycle::nodes_to_find(1000, 20) == 200);
   constexpr int kPods = 2000;
+  PodDecoder decoder;
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < kPods; ++i) {
-    const auto p = decode_pod(object({{"metadata", {{"name", "p" + std::to_string(i)}}},
-                                      {"spec", requests({{"cpu", "100m"}, {"memory", "64Mi"}})}}));
-    const auto choice = cycle.choose(p, cache);
+    const auto p = decoder.decode(
+        World::pod_object("p" + std::to_string(i), {{"spec", requests({{"cpu", "100m"}, {"memory", "64Mi"}})}}));
+    CycleState state;
+    const auto choice = w.cycle.choose(*w.profile, state, *p);
     REQUIRE(choice.node != nullptr);
-    cache.assume(p, choice.node->name);
+    w.cache.assume(p, choice.node->name);
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   std::fprintf(stderr, "scheduling cycles: %.0f pods/s\n", kPods / took.count());
-  std::int64_t most = 0;
-  for (const auto* n : cache.nodes()) most = std::max(most, n->pods);
-  CHECK(most <= 4);  // two on average: spread
+  std::size_t most = 0;
+  for (const auto* n : w.cache.nodes()) most = std::max(most, n->pods.size());
+  CHECK(most <= 10);  // two on average: spread, as far as whole percents tell nodes apart
 }

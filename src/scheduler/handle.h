@@ -1,0 +1,54 @@
+// What plugins may use of the scheduler.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "brume/base/clock.h"
+#include "brume/client/client.h"
+#include "brume/client/events.h"
+#include "brume/client/informer.h"
+#include "cache.h"
+#include "framework.h"
+#include "nominations.h"
+#include "reporter.h"
+
+namespace brume::scheduler {
+
+class Profile;
+
+/// Pods that permit plugins hold back.
+class WaitingPods {
+ public:
+  virtual ~WaitingPods() = default;
+  /// The plugin no longer holds the pod back; when none does, it is bound. Does nothing for a pod that does not wait.
+  virtual void allow(const std::string& uid, std::string_view plugin) = 0;
+  /// Ends its attempt. False when it does not wait.
+  virtual bool reject(const std::string& uid, std::string_view plugin, const std::string& message) = 0;
+  /// Calls for each waiting pod with the node that was chosen for it.
+  virtual void each(const std::function<void(const PodPtr& pod, const std::string& node)>& visit) const = 0;
+};
+
+/// One for each profile; it outlives the profile's plugins. Owner: the scheduler's loop.
+struct Handle {
+  client::InformerFactory& informers;
+  NodeCache& nodes;          ///< nodes and what is on them, pods being bound included
+  Nominations& nominations;  ///< pods that preemption made room for
+  WaitingPods& waiting;
+  client::EventRecorder& events;
+  PodReporter& reporter;  ///< what pods' statuses say of their scheduling
+  TaskGroup& tasks;       ///< for what plugins do in the background
+  /// Tells the queue of a change that no informer shows.
+  std::function<void(const Change&)> announce;
+  /// The pod is tried again at once, wherever it waits.
+  std::function<void(const std::string& uid)> activate;
+  Profile* profile = nullptr;  ///< the plugin's own; set once all its plugins are made
+
+  [[nodiscard]] client::Client& client() const { return informers.client(); }
+  [[nodiscard]] Clock& clock() const { return informers.clock(); }
+};
+
+}  // namespace brume::scheduler

@@ -1,0 +1,31 @@
+#include "registry.h"
+
+#include <algorithm>
+#include <array>
+
+namespace brume::scheduler {
+
+std::span<const PluginKind> plugin_kinds() {
+  static constexpr std::array kKinds = {
+      PluginKind{"SchedulingGates", 0, make_scheduling_gates},
+      PluginKind{"PrioritySort", 0, make_priority_sort},
+      PluginKind{"NodeUnschedulable", 0, make_node_unschedulable},
+      PluginKind{"NodeName", 0, make_node_name},
+      PluginKind{"TaintToleration", 3, make_taint_toleration},
+      PluginKind{"NodeAffinity", 2, make_node_affinity},
+      PluginKind{"NodePorts", 0, make_node_ports},
+      PluginKind{"NodeResourcesFit", 1, make_node_resources_fit},
+      PluginKind{"NodeResourcesBalancedAllocation", 1, make_balanced_allocation},
+      PluginKind{"ImageLocality", 1, make_image_locality},
+      PluginKind{"DefaultBinder", 0, make_default_binder},
+  };
+  return kKinds;
+}
+
+const PluginKind* find_plugin(std::string_view name) {
+  const auto kinds = plugin_kinds();
+  const auto it = std::find_if(kinds.begin(), kinds.end(), [&](const PluginKind& kind) { return kind.name == name; });
+  return it == kinds.end() ? nullptr : &*it;
+}
+
+}  // namespace brume::scheduler
