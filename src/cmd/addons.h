@@ -13,6 +13,8 @@ namespace brume::cmd {
 
 /// The text of manifests/addons/dns.yaml.
 std::string_view dns_manifest();
+/// The text of manifests/addons/local-storage.yaml.
+std::string_view local_storage_manifest();
 
 /// Applies every document of a manifest, with ${NAME} replaced from `values`. An object that carries the annotation of
 /// the same manifest already is left alone, so that what a user changed stays until an upgrade brings another manifest.

@@ -114,6 +114,7 @@ struct Assembly::Parts {
   Task<void> stop_control();
   Task<void> stop_node();
   Task<void> deploy_addons();
+  Task<void> deploy_addon(std::string name, std::string manifest, std::map<std::string, std::string> values);
   Task<void> renew_certificates();
   Task<void> renew_now();
   Task<void> follow_addresses();
@@ -440,13 +441,8 @@ Task<void> Assembly::Parts::deploy_addons() {
   const std::map<std::string, std::string> values{{"VERSION", std::string(kVersion)},
                                                   {"CLUSTER_DNS", nth_address(options.service_cidr, 10)},
                                                   {"CLUSTER_DOMAIN", options.cluster_domain}};
-  if (options.disabled("dns")) {
-    // An earlier start may have deployed it.
-    auto removed = co_await remove_manifest(*admin, std::string(dns_manifest()), values);
-    if (!removed) log::error("the DNS add-on was not removed", {{"error", removed.error().message}});
-    co_return;
-  }
-  if (!options.disable_agent) {
+  co_await deploy_addon("local-storage", std::string(local_storage_manifest()), values);
+  if (!options.disabled("dns") && !options.disable_agent) {
     // Here rather than before the node is ready: nothing but add-ons needs it.
     // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): a named function outlives the call
     std::function<Task<Status>()> import = [this]() -> Task<Status> { co_return co_await import_own_image(*images); };
@@ -454,8 +450,19 @@ Task<void> Assembly::Parts::deploy_addons() {
       log::error("the built-in image", {{"error", imported.error().message}});
     }
   }
-  auto applied = co_await apply_manifest(*admin, std::string(dns_manifest()), values);
-  if (!applied) log::error("the DNS add-on was not applied", {{"error", applied.error().message}});
+  co_await deploy_addon("dns", std::string(dns_manifest()), values);
+}
+
+Task<void> Assembly::Parts::deploy_addon(std::string name, std::string manifest,
+                                         std::map<std::string, std::string> values) {
+  // An earlier start may have deployed what is disabled now.
+  const bool wanted = !options.disabled(name);
+  auto done = wanted ? co_await apply_manifest(*admin, std::move(manifest), std::move(values))
+                     : co_await remove_manifest(*admin, std::move(manifest), std::move(values));
+  if (!done) {
+    log::error(wanted ? "an add-on was not applied" : "an add-on was not removed",
+               {{"add-on", name}, {"error", done.error().message}});
+  }
 }
 
 // The node --------------------------------------------------------------------------------------------------------

@@ -96,7 +96,9 @@ Status set_name(std::string_view flag, const std::string& value, std::string& ou
 
 Status set_addons(const std::string& value, ServerOptions& options) {
   for (const auto name : split(value, ',')) {
-    if (trim(name) != "dns") return bad("disable", std::string(name), "an add-on; there is: dns");
+    if (trim(name) != "dns" && trim(name) != "local-storage") {
+      return bad("disable", std::string(name), "an add-on; there are: dns, local-storage");
+    }
     options.disable.emplace_back(trim(name));
   }
   return {};
@@ -186,7 +188,7 @@ const std::vector<Flag>& flags() {
        [](S& o, const V& v) { return set_port_range(v, o); }},
       {"cluster-domain", 0, Kind::kValue, "NAME", "the cluster's DNS domain (cluster.local)",
        [](S& o, const V& v) { return set_name("cluster-domain", v, o.cluster_domain); }},
-      {"disable", 0, Kind::kList, "ADDON", "an add-on not to deploy: dns",
+      {"disable", 0, Kind::kList, "ADDON", "an add-on not to deploy: dns, local-storage",
        [](S& o, const V& v) { return set_addons(v, o); }},
       {"token", 't', Kind::kValue, "SECRET", "a bearer token whose holder may ask for a node certificate (none)",
        [](S& o, const V& v) {

@@ -27,7 +27,7 @@ struct ServerOptions {
   std::uint16_t node_port_first = 30000;
   std::uint16_t node_port_last = 32767;
   std::string cluster_domain = "cluster.local";
-  std::vector<std::string> disable;  ///< add-ons not to deploy: dns
+  std::vector<std::string> disable;  ///< add-ons not to deploy: dns, local-storage
   std::string token;
   log::Level log_level = log::Level::kInfo;
   log::Format log_format = log::Format::kText;

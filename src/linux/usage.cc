@@ -1,140 +1,31 @@
 #include "brume/linux/usage.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <memory>
-#include <optional>
 #include <set>
-#include <string_view>
-#include <utility>
-#include <vector>
 
-#include "brume/linux/fd.h"
+#include "brume/linux/walk.h"
 
 namespace brume::linux_os {
 namespace {
 
-constexpr std::size_t kOpenLevels = 32;  // of directories kept open; those above are found again by ".."
 constexpr std::size_t kMostLinked = 1 << 16;
-constexpr int kDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 constexpr std::int64_t kBlock = 512;  // of st_blocks (stat(2))
-
-struct CloseDirectory {
-  void operator()(DIR* dir) const { ::closedir(dir); }
-};
-using Directory = std::unique_ptr<DIR, CloseDirectory>;
-
-/// A directory that is being walked: open and read so far, or closed with what is left of it.
-struct Level {
-  Directory dir;
-  Fd fd;  ///< of one that was closed, once its turn has come again
-  ino_t inode = 0;
-  std::vector<std::string> left;  ///< names of directories that were not walked before it was closed
-  [[nodiscard]] int at() const { return dir ? ::dirfd(dir.get()) : fd.get(); }
-};
-
-class Walk {
- public:
-  explicit Walk(const std::atomic<bool>* stop) : stop_(stop) {}
-
-  Result<TreeUsage> run(const std::string& path) {
-    Fd root(::open(path.c_str(), kDirectory));
-    if (!root.valid()) {
-      if (errno == ENOENT) return usage_;
-      return fail_errno(errno, "open " + path);
-    }
-    struct stat info{};
-    if (::fstat(root.get(), &info) != 0) return fail_errno(errno, "stat " + path);
-    device_ = info.st_dev;
-    enter(std::move(root), info);
-    while (!levels_.empty()) {
-      if (stop_ != nullptr && *stop_) return fail(Code::kCancelled, "told to stop");
-      step();
-    }
-    return usage_;
-  }
-
- private:
-  void step() {
-    Level& top = levels_.back();
-    if (const auto name = next_directory(top)) {
-      Fd child(::openat(top.at(), name->c_str(), kDirectory));
-      struct stat info{};
-      if (child.valid() && ::fstat(child.get(), &info) == 0 && info.st_dev == device_) enter(std::move(child), info);
-      return;
-    }
-    const Level done = std::move(top);
-    levels_.pop_back();
-    if (levels_.empty() || levels_.back().at() >= 0) return;
-    // Whoever moved the directory elsewhere meanwhile has taken the rest of the tree out of this walk.
-    Level& above = levels_.back();
-    above.fd = Fd(::openat(done.at(), "..", kDirectory));
-    struct stat info{};
-    const bool same =
-        above.fd.valid() && ::fstat(above.fd.get(), &info) == 0 && info.st_dev == device_ && info.st_ino == above.inode;
-    if (!same) levels_.clear();
-  }
-
-  void enter(Fd fd, const struct stat& info) {
-    add(info);
-    Directory dir(::fdopendir(fd.get()));
-    if (!dir) return;
-    (void)fd.release();  // closedir() closes it
-    levels_.push_back({std::move(dir), Fd(), info.st_ino, {}});
-    if (levels_.size() > kOpenLevels) close(levels_[levels_.size() - 1 - kOpenLevels]);
-  }
-
-  void close(Level& level) {
-    while (auto name = read_directory(level)) level.left.push_back(*std::move(name));
-    level.dir.reset();
-    level.fd.reset();
-  }
-
-  std::optional<std::string> next_directory(Level& level) {
-    if (auto name = read_directory(level)) return name;
-    if (level.left.empty()) return std::nullopt;
-    std::string name = std::move(level.left.back());
-    level.left.pop_back();
-    return name;
-  }
-
-  // Counts files up to the next directory.
-  std::optional<std::string> read_directory(Level& level) {
-    if (!level.dir) return std::nullopt;
-    while (const dirent* entry = ::readdir(level.dir.get())) {  // NOLINT(concurrency-mt-unsafe): a stream of its own
-      const std::string_view name(entry->d_name);
-      if (name == "." || name == "..") continue;
-      struct stat info{};
-      if (::fstatat(level.at(), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) continue;
-      if (S_ISDIR(info.st_mode)) return std::string(name);
-      if (info.st_dev == device_ && is_new(info)) add(info);
-    }
-    return std::nullopt;
-  }
-
-  // Of very many files with several names the later ones count with each.
-  bool is_new(const struct stat& info) {
-    return info.st_nlink < 2 || linked_.size() >= kMostLinked || linked_.insert(info.st_ino).second;
-  }
-
-  void add(const struct stat& info) {
-    usage_.bytes += static_cast<std::int64_t>(info.st_blocks) * kBlock;
-    ++usage_.inodes;
-  }
-
-  const std::atomic<bool>* stop_;
-  dev_t device_ = 0;
-  std::vector<Level> levels_;
-  std::set<ino_t> linked_;  ///< files with several names that were counted
-  TreeUsage usage_;
-};
 
 }  // namespace
 
-Result<TreeUsage> tree_usage(const std::string& path, const std::atomic<bool>* stop) { return Walk(stop).run(path); }
+Result<TreeUsage> tree_usage(const std::string& path, const std::atomic<bool>* stop) {
+  TreeUsage usage;
+  std::set<ino_t> linked;  // files with several names that were counted
+  const auto count = [&](int /*directory*/, const char* name, const struct stat& info) {
+    // Of very many files with several names the later ones count with each.
+    const bool once = name == nullptr || info.st_nlink < 2 || linked.size() >= kMostLinked;
+    if (!once && !linked.insert(info.st_ino).second) return;
+    usage.bytes += static_cast<std::int64_t>(info.st_blocks) * kBlock;
+    ++usage.inodes;
+  };
+  if (auto walked = walk_tree(path, count, stop); !walked && walked.error().code != Code::kNotFound) {
+    return fail(walked.error());
+  }
+  return usage;
+}
 
 }  // namespace brume::linux_os

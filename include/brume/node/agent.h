@@ -29,6 +29,8 @@ struct NodeOptions {
 
   std::string data_dir = "/var/lib/brume";  ///< pods/<uid> and containers/<id> live here
   std::string log_dir = "/var/log/pods";
+  /// Directories of persistent volumes of brume.dev/local-path.
+  [[nodiscard]] std::string storage_dir() const { return data_dir + "/storage"; }
   std::string seccomp_dir;                     ///< of Localhost profiles; empty: <data_dir>/seccomp
   std::string cgroup_root = "brume/kubepods";  ///< below the cgroup2 mount
 

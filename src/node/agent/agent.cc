@@ -12,6 +12,7 @@
 #include "agent/image_gc.h"
 #include "agent/log_keeper.h"
 #include "agent/node_reporter.h"
+#include "agent/storage_keeper.h"
 #include "brume/base/log.h"
 #include "brume/base/strings.h"
 #include "brume/base/task.h"
@@ -56,6 +57,7 @@ class Agent final : public NodeAgent, private PodDirectory {
         handlers_(make_handler_runner(parts.runtime, parts.clock, executor)),
         reporter_(options_, parts, events_, executor),
         evictor_(evictor_parts(), executor),
+        storage_(options_, parts.client, parts.clock, executor),
         pods_(parts.client, api::res("pods"), executor, parts.clock, pod_selection()),
         services_(parts.client, api::res("services"), executor, parts.clock),
         server_(options_, parts.runtime, parts.clock, *this, executor),
@@ -138,6 +140,7 @@ class Agent final : public NodeAgent, private PodDirectory {
   std::unique_ptr<HandlerRunner> handlers_;
   NodeReporter reporter_;
   Evictor evictor_;
+  StorageKeeper storage_;
   client::Informer pods_;
   client::Informer services_;
   NodeServer server_;
@@ -203,6 +206,7 @@ Task<Status> Agent::start() {
   co_await services_.wait_synced();
   co_await pods_.wait_synced();
   start_pods(*std::move(sandboxes), std::move(folders));
+  storage_.start();
   reporter_.start([this](const Pressure& pressure) { tick(pressure); });
   co_return Status();
 }
@@ -366,7 +370,7 @@ Task<void> Agent::remove_orphans(std::vector<std::string> sandboxes, Folders fol
   }
   auto removed = co_await run_blocking([folders = std::move(folders), pods, containers, logs]() -> Status {
     for (const auto& path : folders.pods) {
-      if (!pods.contains(path.filename().string())) BRUME_CHECK(remove_pod_dir(path.string()));
+      if (!pods.contains(path.filename().string())) BRUME_CHECK(remove_with_mounts(path.string()));
     }
     for (const auto& path : folders.containers) {
       if (!containers.contains(path.filename().string())) BRUME_CHECK(linux_os::remove_tree(path.string()));
@@ -490,6 +494,7 @@ Task<void> Agent::stop() {
   if (options_.stop_pods) co_await stop_pods();
   co_await reporter_.stop();
   co_await evictor_.stop();
+  co_await storage_.stop();
   co_await pods_.stop();
   co_await services_.stop();
   // First the tasks that may take workers away, then the workers.

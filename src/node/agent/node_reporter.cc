@@ -60,7 +60,9 @@ Task<Status> NodeReporter::bring_up_to_date() {
                     "Starting kubelet.");
   } else if (have) {
     node_uid_ = (*have)->uid();
-    Json patch = {{"metadata", {{"labels", at(wanted, "metadata", "labels")}}}};
+    Json patch = {
+        {"metadata",
+         {{"labels", at(wanted, "metadata", "labels")}, {"annotations", at(wanted, "metadata", "annotations")}}}};
     const Json node = (*have)->parse();
     if (str(at(node, "spec"), "podCIDR").empty() && !options_.pod_cidr.empty()) patch["spec"] = at(wanted, "spec");
     have = co_await parts_.client.patch(nodes, "", options_.node_name, client::PatchType::kMerge, std::move(patch), {});

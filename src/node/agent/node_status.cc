@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "brume/api/local_path.h"
 #include "brume/base/strings.h"
 
 namespace brume::node {
@@ -103,7 +104,10 @@ Json make_node(const NodeOptions& options, const Machine& machine) {
   }
   return {{"apiVersion", "v1"},
           {"kind", "Node"},
-          {"metadata", {{"name", options.node_name}, {"labels", std::move(labels)}}},
+          {"metadata",
+           {{"name", options.node_name},
+            {"labels", std::move(labels)},
+            {"annotations", {{std::string(api::kLocalPathDirectory), options.storage_dir()}}}}},
           {"spec", std::move(spec)}};
 }
 

@@ -76,6 +76,7 @@ Json bind_json(const ContainerMount& mount) {
                        : mount.propagation == "HostToContainer" ? "rslave"
                                                                 : "rprivate");
   options.emplace_back(mount.recursive_read_only ? "rro" : mount.read_only ? "ro" : "rw");
+  options.insert(options.end(), mount.options.begin(), mount.options.end());
   return mount_json(mount.destination, "bind", mount.source, std::move(options));
 }
 
@@ -145,6 +146,17 @@ Json make_linux(const OciInputs& in) {
   }
   if (!in.seccomp.is_null()) out["seccomp"] = in.seccomp;
   if (privileged && in.devices.is_array()) out["devices"] = in.devices;
+  for (Json device : in.volume_devices) {
+    if (!privileged) {
+      out["resources"]["devices"].push_back({{"allow", true},
+                                             {"type", "b"},
+                                             {"major", device["major"]},
+                                             {"minor", device["minor"]},
+                                             {"access", device["access"]}});
+    }
+    device.erase("access");
+    out["devices"].push_back(std::move(device));
+  }
   std::string propagation;
   for (const ContainerMount& volume : in.volumes) {
     if (volume.propagation == "Bidirectional") propagation = "rshared";
@@ -191,6 +203,20 @@ Result<Json> make_oci_spec(const OciInputs& in) {
                {"linux", make_linux(in)}};
   if (!in.host_network) spec["hostname"] = in.hostname;
   return spec;
+}
+
+Result<Json> block_device(const VolumeDevice& device) {
+  struct stat st = {};
+  if (::stat(device.host_path.c_str(), &st) != 0) return fail_errno(errno, "stat " + device.host_path);
+  if (!S_ISBLK(st.st_mode)) return fail(Code::kInvalid, "\"" + device.host_path + "\" is no block device");
+  return Json{{"path", device.path},
+              {"type", "b"},
+              {"major", major(st.st_rdev)},
+              {"minor", minor(st.st_rdev)},
+              {"fileMode", st.st_mode & 07777},
+              {"uid", st.st_uid},
+              {"gid", st.st_gid},
+              {"access", device.read_only ? "rm" : "rwm"}};
 }
 
 Json host_devices() {

@@ -16,6 +16,7 @@
 #include "brume/base/strings.h"
 #include "brume/linux/fd.h"
 #include "brume/linux/mount.h"
+#include "volumes/local_path.h"
 #include "volumes/payload.h"
 
 namespace brume::node {
@@ -103,13 +104,54 @@ std::string volume_dir(const std::string& pod_dir, const char* plugin, std::stri
   return pod_dir + "/volumes/kubernetes.io~" + plugin + "/" + std::string(name);
 }
 
+// What the claim is bound to: a directory, a device or a host path.
+Result<VolumePlan> plan_claim(VolumePlan plan, const Json& pod, const ClaimVolume& bound) {
+  const Json& spec = at(bound.volume, "spec");
+  plan.shown = bound.name();
+  plan.read_only = bound.read_only;
+  plan.on_mismatch = str(at(pod, "spec", "securityContext"), "fsGroupChangePolicy") == "OnRootMismatch";
+  for (const Json& option : at(spec, "mountOptions")) plan.mount_options.emplace_back(str(option));
+  const Json& host = at(spec, "hostPath");
+  const Json& local = at(spec, "local");
+  if (!host.is_object() && !local.is_object()) {
+    std::string type = "unknown";
+    for (const auto& [key, value] : spec.items()) {
+      if (value.is_object() && key != "capacity" && key != "claimRef" && key != "nodeAffinity") type = key;
+    }
+    return fail(Code::kInvalid, "volume type " + type + " is not supported yet by this node");
+  }
+  plan.path = str(host.is_object() ? host : local, "path");
+  if (bound.block()) {
+    plan.kind = VolumePlan::Kind::kDevice;
+    return plan;
+  }
+  if (host.is_object()) {
+    if (!plan.mount_options.empty()) {
+      return fail(Code::kInvalid, "Mount options are not supported for this volume type");
+    }
+    plan.kind = VolumePlan::Kind::kHostPath;
+    plan.host_type = str(host, "type");
+    return plan;
+  }
+  plan.kind = VolumePlan::Kind::kLocal;
+  plan.storage_dir = bound.storage_dir;
+  return plan;
+}
+
 }  // namespace
 
-Result<VolumePlan> plan_volume(const Json& pod, const Json& volume, const std::string& pod_dir) {
+Result<VolumePlan> plan_volume(const Json& pod, const Json& volume, const std::string& pod_dir,
+                               const ClaimVolumes& claims) {
   VolumePlan plan;
   plan.name = str(volume, "name");
+  plan.shown = plan.name;
   if (const Json& group = at(pod, "spec", "securityContext", "fsGroup"); group.is_number()) {
     plan.group = group.get<std::uint32_t>();
+  }
+  if (volume.contains("persistentVolumeClaim") || volume.contains("ephemeral")) {
+    const auto bound = claims.find(plan.name);
+    if (bound == claims.end()) return fail(Code::kServiceUnavailable, "PVC is not bound");
+    return plan_claim(std::move(plan), pod, bound->second);
   }
   if (const Json& host = at(volume, "hostPath"); host.is_object()) {
     plan.kind = VolumePlan::Kind::kHostPath;
@@ -177,8 +219,47 @@ Status mount_tmpfs(const std::string& path, std::int64_t size, unsigned mode) {
   return {};
 }
 
+namespace {
+
+Status set_up_local(const VolumePlan& plan) {
+  if (!plan.storage_dir.empty()) {
+    BRUME_CHECK(make_local_path(plan.storage_dir, plan.path.substr(plan.path.rfind('/') + 1)));
+  }
+  struct stat st = {};
+  if (::stat(plan.path.c_str(), &st) != 0) {
+    if (errno == ENOENT) return fail(Code::kNotFound, "path \"" + plan.path + "\" does not exist");
+    return fail_errno(errno, "stat " + plan.path);
+  }
+  if (S_ISBLK(st.st_mode)) {
+    return fail(Code::kInvalid, "\"" + plan.path +
+                                    "\" is a block device: this node mounts directories only; format and mount it, and "
+                                    "let the volume name the mount point, or use volumeMode Block");
+  }
+  if (!S_ISDIR(st.st_mode)) return fail(Code::kInvalid, "only directory and block device are supported");
+  if (!plan.group || plan.read_only || plan.shared) return {};
+  return give_to_group(plan.path, *plan.group, plan.on_mismatch);
+}
+
+Status check_device(const VolumePlan& plan) {
+  struct stat st = {};
+  if (::stat(plan.path.c_str(), &st) != 0) return fail_errno(errno, "stat " + plan.path);
+  if (S_ISBLK(st.st_mode)) return {};
+  return fail(Code::kInvalid, "\"" + plan.path + "\" is no block device");
+}
+
+}  // namespace
+
+std::optional<std::string> group_conflict(const VolumePlan& plan) {
+  struct stat st = {};
+  if (!plan.shared || !plan.group || ::stat(plan.path.c_str(), &st) != 0 || st.st_gid == *plan.group) return {};
+  return "The requested fsGroup is " + std::to_string(*plan.group) + ", but the volume " + plan.shown + " has GID " +
+         std::to_string(st.st_gid) + ". The volume may not be shareable.";
+}
+
 Status set_up_volume(const VolumePlan& plan) {
   switch (plan.kind) {
+    case VolumePlan::Kind::kLocal: return set_up_local(plan);
+    case VolumePlan::Kind::kDevice: return check_device(plan);
     case VolumePlan::Kind::kHostPath: return check_host_path(plan);
     case VolumePlan::Kind::kDirectory: return own_directory(plan.path, plan.group);
     case VolumePlan::Kind::kMemory:
@@ -214,16 +295,16 @@ Status bind_sub_path(const std::string& volume_path, const std::string& sub_path
   return {};
 }
 
-Status remove_pod_dir(const std::string& pod_dir) {
+Status remove_with_mounts(const std::string& dir) {
   BRUME_TRY(std::vector<linux_os::MountInfo> mounts, linux_os::read_mountinfo());
-  const std::string prefix = pod_dir + "/";
+  const std::string prefix = dir + "/";
   // Later lines are mounted on top of earlier ones.
   std::reverse(mounts.begin(), mounts.end());
   for (const auto& mount : mounts) {
     if (!mount.mount_point.starts_with(prefix)) continue;
     BRUME_CHECK(linux_os::detach_mount(mount.mount_point));
   }
-  return linux_os::remove_tree(pod_dir);
+  return linux_os::remove_tree(dir);
 }
 
 }  // namespace brume::node

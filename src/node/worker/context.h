@@ -13,6 +13,7 @@
 #include "spec/env.h"
 #include "spec/fields.h"
 #include "spec/users.h"
+#include "volumes/claims.h"
 #include "worker/handlers.h"
 #include "worker/image_puller.h"
 #include "worker/object_cache.h"
@@ -42,6 +43,7 @@ struct WorkerContext {
   std::int64_t ephemeral_bytes = 0;
   std::function<std::string()> read_resolv_conf;  ///< the node's, as it is now; called on blocking threads
   UserFilesCache user_files;
+  VolumeUses volume_uses = {};
 
   [[nodiscard]] std::string pod_dir(const std::string& uid) const { return options.data_dir + "/pods/" + uid; }
   [[nodiscard]] std::string container_dir(const std::string& id) const {

@@ -16,6 +16,7 @@
 #include "brume/runtime/runtime.h"
 #include "spec/allocation.h"
 #include "spec/resources.h"
+#include "volumes/claims.h"
 #include "volumes/payload.h"
 #include "worker/alarm.h"
 #include "worker/container_run.h"
@@ -123,6 +124,11 @@ class PodWorker {
   Task<void> refresh_volumes();
   void setup_failed(Stage& stage, std::string_view reason, std::string message);
 
+  // claims.cc
+  Task<Status> fetch_claims();
+  Task<Result<ClaimVolume>> fetch_claim(Json volume, std::string claim_name);
+  void wait_for_claims(std::string message);
+
   // start.cc
   Task<void> pull_image(std::size_t index);
   Task<void> start_container(std::size_t index);
@@ -194,6 +200,9 @@ class PodWorker {
   std::vector<std::string> pod_ips_;
   WallTime start_time_;
   PodObjects objects_;
+  ClaimVolumes claims_;  ///< what is known of them
+  std::string claim_notice_;
+  Steady claim_notice_until_;
   Tokens tokens_;
   bool refreshing_ = false;
   bool objects_stale_ = false;

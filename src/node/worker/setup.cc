@@ -53,6 +53,15 @@ std::string mount_failure(const std::string& volume, const std::string& why) {
   return "MountVolume.SetUp failed for volume \"" + volume + "\" : " + why;
 }
 
+Error set_up_failure(const VolumePlan& plan, const Error& error) {
+  // A local volume's path is looked at before anything is set up.
+  if (plan.kind == VolumePlan::Kind::kLocal && error.code == Code::kNotFound) {
+    return {error.code,
+            "MountVolume.NewMounter initialization failed for volume \"" + plan.shown + "\" : " + error.message};
+  }
+  return {error.code, mount_failure(plan.shown, error.message)};
+}
+
 }  // namespace
 
 void PodWorker::begin_setup() {
@@ -94,7 +103,7 @@ PodPaths PodWorker::disk_paths() const {
     if (!run.id.empty()) out.containers[run.name] = {context_.container_dir(run.id), logs + "/" + run.name};
   }
   for (const Json& volume : at(pod_, "spec", "volumes")) {
-    auto plan = plan_volume(pod_, volume, context_.pod_dir(uid_));
+    auto plan = plan_volume(pod_, volume, context_.pod_dir(uid_), claims_);
     if (plan && plan->kind == VolumePlan::Kind::kDirectory) out.empty_dirs[plan->name] = plan->path;
   }
   return out;
@@ -188,7 +197,11 @@ Task<void> PodWorker::set_up_volumes() {
     volumes_ = Stage::kReady;
   } else {
     objects_stale_ = false;
-    setup_failed(volumes_, "FailedMount", made.error().message);
+    if (made.error().code == Code::kServiceUnavailable) {
+      wait_for_claims(made.error().message);
+    } else {
+      setup_failed(volumes_, "FailedMount", made.error().message);
+    }
   }
   wake();
 }
@@ -244,6 +257,7 @@ Task<Status> PodWorker::fetch_tokens() {
 
 Task<Status> PodWorker::make_volumes() {
   auto fetched = co_await fetch_objects();
+  if (fetched) fetched = co_await fetch_claims();
   if (!fetched) co_return fetched;
   auto tokens = co_await fetch_tokens();
   if (!tokens) co_return fail(Error{tokens.error().code, mount_failure("kube-api-access", tokens.error().message)});
@@ -252,9 +266,10 @@ Task<Status> PodWorker::make_volumes() {
   const PayloadInputs inputs{pod_, objects_, tokens_, info};
   std::vector<VolumePlan> plans;
   for (const Json& volume : at(pod_, "spec", "volumes")) {
-    auto plan = plan_volume(pod_, volume, dir);
+    auto plan = plan_volume(pod_, volume, dir, claims_);
     if (!plan)
       co_return fail(Error{plan.error().code, mount_failure(std::string(str(volume, "name")), plan.error().message)});
+    if (plan->kind == VolumePlan::Kind::kLocal) plan->shared = context_.volume_uses.by_others(plan->shown, uid_);
     if (plan->kind == VolumePlan::Kind::kFiles) {
       auto files = make_payload(volume, inputs);
       if (!files) co_return fail(Error{files.error().code, mount_failure(plan->name, files.error().message)});
@@ -268,7 +283,8 @@ Task<Status> PodWorker::make_volumes() {
   const DnsSettings dns{context_.options.cluster_dns, context_.options.cluster_domain, {}};
   const auto read_resolv_conf = context_.read_resolv_conf;
   const bool private_shm = !flag(at(pod_, "spec"), "hostIPC");
-  auto done = co_await run_blocking([=]() -> Status {
+  auto done = co_await run_blocking([=]() -> Result<std::vector<std::string>> {
+    std::vector<std::string> warnings;
     DnsSettings settings = dns;
     settings.host_resolv_conf = read_resolv_conf();
     BRUME_CHECK(linux_os::make_dirs(dir, 0750));
@@ -276,17 +292,21 @@ Task<Status> PodWorker::make_volumes() {
     BRUME_CHECK(write_plain(dir + "/hostname", hostname + "\n"));
     if (private_shm) BRUME_CHECK(mount_tmpfs(dir + "/shm", kShmBytes, 01777));
     for (const VolumePlan& plan : plans) {
-      if (auto up = set_up_volume(plan); !up)
-        return fail(Error{up.error().code, mount_failure(plan.name, up.error().message)});
+      if (auto up = set_up_volume(plan); !up) return fail(set_up_failure(plan, up.error()));
+      if (auto warning = group_conflict(plan)) warnings.push_back(*std::move(warning));
     }
-    return {};
+    return warnings;
   });
-  co_return done;
+  if (!done) co_return fail(done.error());
+  for (const std::string& warning : *done) event(true, "AlreadyMountedVolume", warning);
+  co_return Status();
 }
 
 Task<void> PodWorker::refresh_volumes() {
   auto fetched = co_await fetch_objects();
   if (fetched) fetched = co_await fetch_tokens();
+  // After a restart of brume they are not known any more.
+  if (fetched) fetched = co_await fetch_claims();
   if (!fetched)
     log::warn("cannot refresh a pod's objects", {{"pod", pod_text(pod_)}, {"error", fetched.error().message}});
   const std::string dir = context_.pod_dir(uid_);
@@ -295,7 +315,7 @@ Task<void> PodWorker::refresh_volumes() {
   std::vector<VolumePlan> plans;
   for (const Json& volume : at(pod_, "spec", "volumes")) {
     if (!has_payload(volume)) continue;
-    auto plan = plan_volume(pod_, volume, dir);
+    auto plan = plan_volume(pod_, volume, dir, claims_);
     if (!plan) continue;
     auto files = make_payload(volume, inputs);
     if (!files) {

@@ -32,6 +32,7 @@ struct Preparation {
   std::string log_dir;
   std::string termination_log;
   std::vector<SubPath> sub_paths;
+  std::vector<VolumeDevice> volume_devices;
   std::vector<std::string> image_layers;
   bool read_users = false;
   bool privileged = false;
@@ -44,6 +45,7 @@ struct Prepared {
   UserFiles users;
   Json seccomp;
   Json devices;
+  Json volume_devices = Json::array();
 };
 
 Result<Prepared> prepare(const Preparation& work) {
@@ -60,12 +62,17 @@ Result<Prepared> prepare(const Preparation& work) {
   if (work.read_users) out.users = read_user_files(work.image_layers);
   BRUME_TRY(out.seccomp, seccomp_profile(work.pod, work.container, work.capabilities, work.seccomp_dir));
   if (work.privileged) out.devices = host_devices();
+  for (const VolumeDevice& device : work.volume_devices) {
+    BRUME_TRY(Json made, block_device(device));
+    out.volume_devices.push_back(std::move(made));
+  }
   return out;
 }
 
 // The volume mounts of a container; those with a sub-path are bound first, so they are added to `work`.
 Result<std::vector<ContainerMount>> plan_mounts(const Json& pod, const Json& container, const EnvList& env,
-                                                const std::string& pod_dir, Preparation& work) {
+                                                const std::string& pod_dir, const ClaimVolumes& claims,
+                                                Preparation& work) {
   std::vector<ContainerMount> out;
   std::size_t index = 0;
   for (const Json& mount : at(container, "volumeMounts")) {
@@ -75,12 +82,13 @@ Result<std::vector<ContainerMount>> plan_mounts(const Json& pod, const Json& con
       if (str(candidate, "name") == name) volume = &candidate;
     }
     if (volume == nullptr) return fail(Code::kInvalid, "volume \"" + name + "\" of a volumeMount is not in the pod");
-    BRUME_TRY(const VolumePlan plan, plan_volume(pod, *volume, pod_dir));
+    BRUME_TRY(const VolumePlan plan, plan_volume(pod, *volume, pod_dir, claims));
     ContainerMount item;
     item.destination = str(mount, "mountPath");
     if (!item.destination.starts_with('/')) item.destination.insert(0, "/");
     item.source = plan.path;
-    item.read_only = flag(mount, "readOnly");
+    item.read_only = flag(mount, "readOnly") || plan.read_only;
+    item.options = plan.mount_options;
     const auto recursive = str(mount, "recursiveReadOnly");
     item.recursive_read_only = item.read_only && (recursive == "Enabled" || recursive == "IfPossible");
     item.propagation = str(mount, "mountPropagation");
@@ -110,6 +118,19 @@ Result<std::vector<ContainerMount>> plan_mounts(const Json& pod, const Json& con
     ++index;
   }
   return out;
+}
+
+// The block devices of a container, which are looked at when it is about to start.
+Status plan_devices(const Json& pod, const Json& container, const std::string& pod_dir, const ClaimVolumes& claims,
+                    Preparation& work) {
+  for (const Json& device : at(container, "volumeDevices")) {
+    for (const Json& volume : at(pod, "spec", "volumes")) {
+      if (str(volume, "name") != str(device, "name")) continue;
+      BRUME_TRY(const VolumePlan plan, plan_volume(pod, volume, pod_dir, claims));
+      work.volume_devices.push_back({plan.path, std::string(str(device, "devicePath")), plan.read_only});
+    }
+  }
+  return {};
 }
 
 // Status' ContainerUser: the primary group counts as a supplementary one, too (KEP-3619).
@@ -166,7 +187,7 @@ Task<Result<EnvFiles>> PodWorker::read_env_files(Json container) {
   if (files.empty()) co_return files;
   std::map<std::string, std::string> volumes;
   for (const Json& volume : at(pod_, "spec", "volumes")) {
-    if (auto plan = plan_volume(pod_, volume, context_.pod_dir(uid_))) volumes[plan->name] = plan->path;
+    if (auto plan = plan_volume(pod_, volume, context_.pod_dir(uid_), claims_)) volumes[plan->name] = plan->path;
   }
   co_return co_await run_blocking([files = std::move(files), volumes]() mutable -> Result<EnvFiles> {
     for (auto& [place, text] : files) {
@@ -194,8 +215,11 @@ Task<Result<runtime::ContainerStatus>> PodWorker::launch(std::size_t index, int 
   auto env = make_env(pod_, container, objects_, services, runtime_info(), *env_files);
   if (!env) co_return fail(std::move(env).error());
   Preparation work;
-  auto mounts = plan_mounts(pod_, container, *env, dir, work);
+  // Known since the volumes were set up, but not to a process that took the pod over.
+  if (auto claims = co_await fetch_claims(); !claims) co_return fail(std::move(claims).error());
+  auto mounts = plan_mounts(pod_, container, *env, dir, claims_, work);
   if (!mounts) co_return fail(std::move(mounts).error());
+  if (auto devices = plan_devices(pod_, container, dir, claims_, work); !devices) co_return fail(devices.error());
   const std::string log = log_path(runs_[index], attempt);
   work.log_dir = log.substr(0, log.rfind('/'));
   work.termination_log = dir + "/containers/" + runs_[index].name + "/" + id;
@@ -230,6 +254,7 @@ Task<Result<runtime::ContainerStatus>> PodWorker::launch(std::size_t index, int 
                .oom_score = oom_score_adj(pod_, container, context_.memory_bytes),
                .seccomp = std::move(prepared->seccomp),
                .devices = std::move(prepared->devices),
+               .volume_devices = std::move(prepared->volume_devices),
                .host_network = flag(spec, "hostNetwork"),
                .host_pid = flag(spec, "hostPID"),
                .host_ipc = flag(spec, "hostIPC"),

@@ -249,7 +249,7 @@ Task<void> PodWorker::tear_down() {
   if (gone) gone = co_await context_.network.detach(uid_);
   if (gone) {
     const std::string dir = context_.pod_dir(uid_);
-    gone = co_await run_blocking([dir] { return remove_pod_dir(dir); });
+    gone = co_await run_blocking([dir] { return remove_with_mounts(dir); });
   }
   tearing_ = false;
   if (gone) {
@@ -259,6 +259,8 @@ Task<void> PodWorker::tear_down() {
     sandbox_made_ = false;
     netns_path_.clear();
     context_.objects.release(uid_);
+    context_.volume_uses.release(uid_);
+    claims_.clear();
     if (context_.usage_changed) context_.usage_changed();
   } else {
     log::warn("cannot take a pod down, trying again", {{"pod", pod_text(pod_)}, {"error", gone.error().message}});

@@ -51,7 +51,7 @@ TEST_CASE("a bad option is told in one line that says what it takes") {
   CHECK(error_of({"--cluster-cidr", "10.42.1.0/16"}).find("did you mean 10.42.0.0/16?") != std::string::npos);
   CHECK(error_of({"--cluster-cidr", "10.43.0.0/16"}).find("overlap") != std::string::npos);
   CHECK(error_of({"--service-node-port-range", "32000-31000"}).find("goes up") != std::string::npos);
-  CHECK(error_of({"--disable", "traefik"}).find("there is: dns") != std::string::npos);
+  CHECK(error_of({"--disable", "traefik"}).find("there are: dns, local-storage") != std::string::npos);
   CHECK(error_of({"--allowed-unsafe-sysctls", "vm.swappiness"}).find("a pod's own") != std::string::npos);
   CHECK(error_of({"--eviction-hard", "disk<5%"}).find("--eviction-hard: disk: no such signal") != std::string::npos);
   CHECK(error_of({"--eviction-hard", "memory.available=1"}).find("not SIGNAL<AMOUNT") != std::string::npos);

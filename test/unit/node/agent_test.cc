@@ -39,7 +39,7 @@ struct Fixture {
     options.serve = false;
     options.max_pods = 3;
   }
-  ~Fixture() { (void)remove_pod_dir(dir.string()); }
+  ~Fixture() { (void)remove_with_mounts(dir.string()); }
   std::unique_ptr<NodeAgent> make() {
     return NodeAgent::create(options, {client, runtime, images, network, clock}, executor);
   }

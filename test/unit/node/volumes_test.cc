@@ -24,7 +24,7 @@ namespace {
 struct TempDir {
   fs::path path = fs::temp_directory_path() / ("brume-vol-" + random_suffix(8));
   TempDir() { fs::create_directories(path); }
-  ~TempDir() { (void)remove_pod_dir(path.string()); }
+  ~TempDir() { (void)remove_with_mounts(path.string()); }
   [[nodiscard]] std::string operator/(const char* name) const { return (path / name).string(); }
 };
 
@@ -165,7 +165,7 @@ TEST_CASE("a sub-path stays in its volume") {
   CHECK_FALSE(bind_sub_path(volume, "../x", dir / "t7").has_value());
   // Again, as a restarted container does.
   CHECK(bind_sub_path(volume, "in", dir / "t1").has_value());
-  REQUIRE(remove_pod_dir(dir.path.string()).has_value());
+  REQUIRE(remove_with_mounts(dir.path.string()).has_value());
   CHECK_FALSE(fs::exists(dir.path));
 }
 

@@ -139,7 +139,7 @@ struct WorkerFixture {
     co_await events.stop();
     worker.reset();
     for (const auto& entry : {"data", "logs"}) {
-      (void)node::remove_pod_dir((dir / entry).string());
+      (void)node::remove_with_mounts((dir / entry).string());
     }
     std::error_code ec;
     std::filesystem::remove_all(dir, ec);
