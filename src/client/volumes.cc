@@ -31,13 +31,6 @@ bool has_all(const std::vector<std::string>& have, const std::vector<std::string
   return std::all_of(wanted.begin(), wanted.end(), [&](const auto& mode) { return contains(have, mode); });
 }
 
-const std::string* find_label(const api::Object& object, const std::string& key) {
-  for (const auto& [name, value] : object.labels()) {
-    if (name == key) return &value;
-  }
-  return nullptr;
-}
-
 // What a volume must be whether it is kept for the claim or not.
 bool suits(const VolumeChoice& choice, const ClaimView& claim) {
   return choice.view->capacity >= claim.request && choice.view->block == claim.block &&
@@ -82,7 +75,7 @@ bool ClassView::allows(const api::Object& node) const {
   if (topologies.empty()) return true;
   return std::any_of(topologies.begin(), topologies.end(), [&](const TopologyTerm& term) {
     return std::all_of(term.labels.begin(), term.labels.end(), [&](const NodeRequirement& requirement) {
-      return requirement.matches(find_label(node, requirement.key));
+      return requirement.matches(find_label(node.labels(), requirement.key));
     });
   });
 }

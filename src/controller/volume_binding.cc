@@ -1,7 +1,5 @@
 #include "volume_binding.h"
 
-#include <set>
-
 #include "make.h"
 
 namespace brume::controller {
@@ -24,33 +22,6 @@ void index_by_claim_ref(const Object& volume, std::vector<std::string>& values) 
 }
 
 }  // namespace
-
-void FreshObjects::wrote(ObjectPtr object) {
-  auto& slot = newer_[object->key()];
-  if (!slot || slot->resource_version() < object->resource_version()) slot = std::move(object);
-}
-
-ObjectPtr FreshObjects::get(const std::string& key) {
-  auto seen = informer_.get(key);
-  const auto it = newer_.find(key);
-  if (it == newer_.end()) return seen;
-  const auto reached = seen ? seen->resource_version() : informer_.revision();
-  if (reached < it->second->resource_version()) return it->second;
-  newer_.erase(it);
-  return seen;
-}
-
-std::vector<ObjectPtr> FreshObjects::all() {
-  if (newer_.empty()) return informer_.list();
-  std::set<std::string> keys;
-  informer_.each([&](const ObjectPtr& object) { keys.insert(object->key()); });
-  for (const auto& [key, object] : newer_) keys.insert(key);
-  std::vector<ObjectPtr> out;
-  for (const auto& key : keys) {
-    if (auto object = get(key)) out.push_back(std::move(object));
-  }
-  return out;
-}
 
 VolumeBinding::VolumeBinding(Context& context)
     : Controller(context, "persistentvolume-controller", {.workers = 1}),
@@ -120,7 +91,7 @@ Task<Status> VolumeBinding::reconcile(std::string key) {
   co_return Status{};
 }
 
-Task<Result<ObjectPtr>> VolumeBinding::write(const api::Resource& resource, FreshObjects& objects, Json value,
+Task<Result<ObjectPtr>> VolumeBinding::write(const api::Resource& resource, client::FreshObjects& objects, Json value,
                                              std::string subresource) {
   const std::string ns(str(at(value, "metadata"), "namespace"));
   const std::string name(str(at(value, "metadata"), "name"));

@@ -2,30 +2,14 @@
 // and volume_binding_volume.cc (volumes).
 #pragma once
 
-#include <map>
 #include <string>
 #include <vector>
 
+#include "brume/client/fresh_objects.h"
 #include "brume/client/volumes.h"
 #include "controller.h"
 
 namespace brume::controller {
-
-/// The newest versions of objects: an informer's copy, and own writes that it has not seen yet. Without it, a step
-/// would be decided on a state that the step before has changed. Owner: the informer's loop.
-class FreshObjects {
- public:
-  explicit FreshObjects(Informer& informer) : informer_(informer) {}
-
-  void wrote(ObjectPtr object);
-  void forget(const std::string& key) { newer_.erase(key); }
-  [[nodiscard]] ObjectPtr get(const std::string& key);
-  [[nodiscard]] std::vector<ObjectPtr> all();
-
- private:
-  Informer& informer_;
-  std::map<std::string, ObjectPtr> newer_;  // by key
-};
 
 /// Binds claims to volumes, in two halves that each carry a mark (spec.claimRef with the claim's uid; spec.volumeName
 /// and bind-completed), so that whatever half a crash leaves is completed; releases, reclaims and loses them. Makes no
@@ -44,7 +28,7 @@ class VolumeBinding final : public Controller {
   void claim_gone(const ObjectPtr& last);
   void enqueue_unbound();
   void look_later(const ObjectPtr& pod);
-  Task<Result<ObjectPtr>> write(const api::Resource& resource, FreshObjects& objects, Json value,
+  Task<Result<ObjectPtr>> write(const api::Resource& resource, client::FreshObjects& objects, Json value,
                                 std::string subresource);
   Task<Result<ObjectPtr>> write_volume(Json value, std::string subresource = {}) {
     return write(volumes_.resource(), fresh_volumes_, std::move(value), std::move(subresource));
@@ -82,8 +66,8 @@ class VolumeBinding final : public Controller {
   Informer& claims_;
   Informer& classes_;
   Informer& pods_;
-  FreshObjects fresh_volumes_;
-  FreshObjects fresh_claims_;
+  client::FreshObjects fresh_volumes_;
+  client::FreshObjects fresh_claims_;
   client::Projection<client::VolumeView> volume_views_;
 };
 

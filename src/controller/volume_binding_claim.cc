@@ -27,7 +27,7 @@ ObjectPtr VolumeBinding::best_volume(const Object& claim, const ClaimView& view,
   own.reserve(all.size());
   std::vector<client::VolumeChoice> choices;
   for (const auto& volume : all) {
-    if (volumes_.get(volume->name()) == volume) {
+    if (fresh_volumes_.is_copy(volume)) {
       choices.push_back({volume, &volume_views_.of(volume)});
     } else {
       choices.push_back({volume, &own.emplace_back(client::decode_volume(*volume))});

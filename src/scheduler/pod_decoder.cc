@@ -130,7 +130,7 @@ PodVolume decode_volume(const Json& volume, std::string_view pod_name) {
   } else if (const auto& store = at(volume, "awsElasticBlockStore"); store.is_object()) {
     out.exclusive = "awsElasticBlockStore/" + std::string(str(store, "volumeID"));
   } else if (const auto& iscsi = at(volume, "iscsi"); iscsi.is_object()) {
-    out.exclusive = "iscsi/" + std::string(str(iscsi, "iqn")) + "/" + std::to_string(num(iscsi, "lun"));
+    out.exclusive = "iscsi/" + std::string(str(iscsi, "iqn"));
     out.read_only = flag(iscsi, "readOnly");
   } else if (const auto& rbd = at(volume, "rbd"); rbd.is_object()) {
     out.exclusive = "rbd/" + std::string(str(rbd, "pool")) + "/" + std::string(str(rbd, "image"));

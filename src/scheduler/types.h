@@ -20,6 +20,7 @@ namespace brume::scheduler {
 using api::ObjectPtr;
 using client::decode_term;
 using client::decode_terms;
+using client::find_label;
 using client::NodeRequirement;
 using client::NodeSelectorTerm;
 
