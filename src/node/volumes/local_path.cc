@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <utility>
 
 #include "brume/base/random.h"
@@ -77,9 +78,13 @@ Status give_to_group(const std::string& path, std::uint32_t group, bool on_misma
                                   : ::openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
     if (file.valid()) change(file, group, info);
   };
-  auto walked = linux_os::walk_tree(path, visit);
+  // The path that an administrator gave may lead over symlinks; below it none is followed.
+  std::error_code error;
+  const auto real = std::filesystem::canonical(path, error);
+  if (error) return fail_errno(error.value(), "resolve " + path);
+  auto walked = linux_os::walk_tree(real.string(), visit);
   if (!walked) return walked;
-  Fd again(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  Fd again(::open(real.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (again.valid()) change(again, group, root);
   return {};
 }
