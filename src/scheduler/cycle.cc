@@ -42,7 +42,7 @@ bool Cycle::try_node(Profile& profile, CycleState& state, const PodInfo& pod, co
 void Cycle::search(Profile& profile, CycleState& state, const PodInfo& pod, const PreFilterResult& narrowed,
                    Choice& out) {
   // The node where preemption made room is tried by itself: if it fits, that is where the pod goes.
-  if (const auto nominated = pod.nominated_node(); !nominated.empty()) {
+  if (const auto& nominated = profile.handle().nominations.node_of(pod.uid()); !nominated.empty()) {
     if (const auto* node = cache_.find(nominated); node != nullptr) {
       Choice alone;
       try_node(profile, state, pod, *node, alone);

@@ -1,6 +1,8 @@
 // From a pod's JSON to what the scheduler reads of it.
 #include <algorithm>
+#include <chrono>
 
+#include "brume/api/selector.h"
 #include "brume/base/json.h"
 #include "types.h"
 
@@ -219,6 +221,12 @@ std::string text_read(const Json& pod) {
   return dump_json(read);
 }
 
+void note_start(PodInfo& pod) {
+  if (pod.started != 0) return;
+  const auto time = parse_rfc3339(api::field_value(pod.object->bytes(), "status.startTime"));
+  if (time) pod.started = std::chrono::duration_cast<std::chrono::seconds>(time->time_since_epoch()).count();
+}
+
 PodPtr assemble(const ObjectPtr& pod, const Json& value, std::shared_ptr<const PodSpec> spec) {
   auto out = std::make_shared<PodInfo>();
   out->object = pod;
@@ -226,6 +234,7 @@ PodPtr assemble(const ObjectPtr& pod, const Json& value, std::shared_ptr<const P
   out->spec = std::move(spec);
   // A status with resources may say that the pod has more than it asks for.
   if (at(value, "spec", "nodeName").is_null()) return out;
+  note_start(*out);
   auto now = decode_footprint(at(value, "spec"), at(value, "status"));
   out->resizing = !(now.requests == out->footprint->requests);
   if (out->resizing) out->footprint = std::make_shared<const Footprint>(std::move(now));
@@ -259,6 +268,7 @@ PodPtr PodDecoder::decode(const ObjectPtr& pod, const PodPtr& previous) {
       (previous->spec->spread.empty() || previous->object->labels() == pod->labels())) {
     auto out = std::make_shared<PodInfo>(*previous);
     out->object = pod;
+    note_start(*out);
     return out;
   }
   const Json value = pod->parse();

@@ -40,6 +40,9 @@ PluginResult make_volume_binding(const Json& args, Handle& handle);
 PluginResult make_volume_zone(const Json& args, Handle& handle);
 PluginResult make_balanced_allocation(const Json& args, Handle& handle);
 PluginResult make_image_locality(const Json& args, Handle& handle);
+PluginResult make_pod_topology_spread(const Json& args, Handle& handle);
+PluginResult make_inter_pod_affinity(const Json& args, Handle& handle);
+PluginResult make_default_preemption(const Json& args, Handle& handle);
 PluginResult make_default_binder(const Json& args, Handle& handle);
 
 }  // namespace brume::scheduler

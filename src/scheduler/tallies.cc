@@ -30,6 +30,7 @@ void Topology::set(std::uint32_t node, const std::string* value) {
   if (before == now) return;
   if (before != kNone) --nodes_in_[static_cast<std::size_t>(before)];
   if (now != kNone) ++nodes_in_[static_cast<std::size_t>(now)];
+  nodes_ += (now != kNone ? 1 : 0) - (before != kNone ? 1 : 0);
   domain_of_[node] = now;
   ++version_;
 }

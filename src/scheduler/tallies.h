@@ -28,14 +28,18 @@ class Topology {
   }
   /// Domain numbers are below this; some may have no node any more.
   [[nodiscard]] std::size_t size() const { return nodes_in_.size(); }
+  /// How many nodes have the label; and of one domain.
+  [[nodiscard]] std::size_t nodes() const { return nodes_; }
+  [[nodiscard]] std::int32_t nodes_in(std::size_t domain) const { return nodes_in_[domain]; }
 
  private:
   friend class Tally;
   friend class Tallies;
   void set(std::uint32_t node, const std::string* value);
 
-  std::vector<std::int32_t> domain_of_;                // by node index
-  std::vector<std::int32_t> nodes_in_;                 // by domain
+  std::vector<std::int32_t> domain_of_;  // by node index
+  std::vector<std::int32_t> nodes_in_;   // by domain
+  std::size_t nodes_ = 0;
   std::unordered_map<std::string, std::int32_t> ids_;  // by the label's value
   std::uint64_t version_ = 1;                          // raised when a node with pods moves to another domain
 };

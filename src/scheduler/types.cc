@@ -21,7 +21,6 @@ bool PodSelector::matches(const PodInfo& pod, const api::StringMap& namespace_la
 }
 
 std::string PodInfo::nominated_node() const { return api::field_value(object->bytes(), "status.nominatedNodeName"); }
-std::string PodInfo::start_time() const { return api::field_value(object->bytes(), "status.startTime"); }
 
 // Nodes
 // ------------------------------------------------------------------------------------------------------------------

@@ -121,7 +121,8 @@ struct PodInfo {
   std::shared_ptr<const PodSpec> spec;
   /// What it takes now: its spec's, or more while it is being resized.
   std::shared_ptr<const Footprint> footprint;
-  bool resizing = false;  ///< it takes more than its spec says, until its status says otherwise
+  bool resizing = false;     ///< it takes more than its spec says, until its status says otherwise
+  std::int64_t started = 0;  ///< status.startTime in seconds since 1970, of pods on nodes; 0: not yet
 
   [[nodiscard]] const std::string& uid() const { return object->uid(); }
   [[nodiscard]] const std::string& ns() const { return object->ns(); }
@@ -130,7 +131,6 @@ struct PodInfo {
   [[nodiscard]] std::int64_t priority() const { return spec->priority; }
   /// From the object's bytes, without a DOM.
   [[nodiscard]] std::string nominated_node() const;
-  [[nodiscard]] std::string start_time() const;  ///< status.startTime, or ""
 };
 using PodPtr = std::shared_ptr<const PodInfo>;
 

@@ -89,6 +89,16 @@ class World {
     cache.set_pod(made, node);
     return made;
   }
+  /// Lets the informers that plugins use read the API's objects.
+  void sync() {
+    loop_.start();
+    loop_.run_and_wait([&]() -> Task<void> {
+      informers_.start();
+      co_await informers_.wait_synced();
+      co_await informers_.stop();
+    });
+    loop_.stop();
+  }
   void namespace_labels(const std::string& ns, api::StringMap labels) {
     labels_[ns] = std::move(labels);
     cache.tallies().namespaces_changed();
