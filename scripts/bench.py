@@ -21,6 +21,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / 'lib'))
+from bench_scheduler import SchedulerBench  # noqa: E402
 from kube import ApiError, Cluster, condition  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -29,7 +30,7 @@ TICK = os.sysconf('SC_CLK_TCK')
 MIB = 1 << 20
 # What a pod of the bench runs: it ends at once when told to, and otherwise never.
 COMMAND = ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 1000000 & wait $!; done']
-STEPS = ('start', 'idle', 'binary', 'memory', 'pods', 'deployment', 'create', 'get', 'list', 'watch')
+STEPS = ('start', 'idle', 'binary', 'memory', 'pods', 'deployment', 'create', 'get', 'list', 'watch', 'scheduler')
 
 
 @dataclasses.dataclass
@@ -456,6 +457,12 @@ class Bench:
         time.sleep(5)
         self.add('server memory with 10,000 ConfigMaps (PSS)', sum(map(pss, self.roots)) / MIB, 'MiB', 60)
 
+    def memory_now(self):
+        return sum(map(pss, self.roots))
+
+    def scheduler(self):
+        SchedulerBench(self).run()
+
     # Everything --------------------------------------------------------------------------------------------------------
 
     def run(self):
@@ -493,6 +500,8 @@ def main():
     parser.add_argument('--idle-seconds', type=float, default=60)
     parser.add_argument('--seconds', type=int, default=5, help='of each load')
     parser.add_argument('--pods', type=int, default=50)
+    parser.add_argument('--nodes', type=int, default=1000, help='simulated, for the scheduler')
+    parser.add_argument('--scheduler-pods', type=int, default=10_000)
     parser.add_argument('--brume', default=ROOT / 'build/brume')
     parser.add_argument('--json', action='store_true')
     parser.add_argument('--keep', action='store_true')

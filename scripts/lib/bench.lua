@@ -1,6 +1,9 @@
 -- What wrk sends for scripts/bench.py: wrk ... -s bench.lua URL -- METHOD NAME-PREFIX BODY-BYTES
 -- GET asks for the URL; POST creates ConfigMaps at the URL, each with a name of its own. Prints one line of JSON at the end.
+--      wrk -t 1 ... -- BODIES NAME-PREFIX FILE COUNT GROUPS
+-- creates COUNT objects of the JSON in FILE, in which NAME is an object's own name and GROUP one of GROUPS numbers.
 local threads = 0
+local goal, answered = nil, 0
 
 function setup(thread)
   threads = threads + 1
@@ -10,8 +13,15 @@ end
 function init(args)
   method = args[1]
   prefix = (args[2] or "x") .. "-" .. thread .. "-"
-  padding = string.rep("x", tonumber(args[3] or "0"))
   count = 0
+  if method == "BODIES" then
+    local file = io.open(args[3])
+    template = file:read("*a")
+    file:close()
+    goal, groups = tonumber(args[4]), tonumber(args[5])
+  else
+    padding = string.rep("x", tonumber(args[3] or "0"))
+  end
   wrk.headers["Content-Type"] = "application/json"
   get = wrk.format("GET")
 end
@@ -19,8 +29,19 @@ end
 function request()
   if method == "GET" then return get end
   count = count + 1
+  if method == "BODIES" then
+    -- What is asked for beyond the goal until its last answer comes changes nothing.
+    if count > goal then return get end
+    return wrk.format("POST", nil, nil, (template:gsub("NAME", prefix .. count):gsub("GROUP", count % groups)))
+  end
   return wrk.format("POST", nil, nil, '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"' .. prefix .. count ..
     '"},"data":{"padding":"' .. padding .. '"}}')
+end
+
+function response(status)
+  if not goal then return end
+  answered = answered + 1
+  if answered >= goal then wrk.thread:stop() end
 end
 
 function done(summary, latency, requests)

@@ -23,6 +23,7 @@
 #include "brume/client/informer.h"
 #include "brume/controller/controllers.h"
 #include "brume/http/server.h"
+#include "brume/linux/fd.h"
 #include "brume/network/pod_links.h"
 #include "brume/network/service_proxy.h"
 #include "brume/node/agent.h"
@@ -403,6 +404,20 @@ Task<void> Assembly::Parts::stop_api() {
 
 // Controllers and scheduler ---------------------------------------------------------------------------------------
 
+namespace {
+
+Result<scheduler::Options> make_scheduler_options(const ServerOptions& options) {
+  scheduler::Options out;
+  if (options.scheduler_config.empty()) return out;
+  BRUME_TRY(const auto text, linux_os::read_file(options.scheduler_config));
+  auto config = scheduler::read_config(text);
+  if (!config) return fail(wrap(std::move(config).error(), options.scheduler_config));
+  out.config = std::move(*config);
+  return out;
+}
+
+}  // namespace
+
 Task<Status> Assembly::Parts::start_control() {
   control_tasks = std::make_unique<TaskGroup>(control.executor());
   controller_client = client_of(*registry, "system:kube-controller-manager", "system:masters");
@@ -414,7 +429,8 @@ Task<Status> Assembly::Parts::start_control() {
   controller_options.advertise_address = options.advertise_address;
   controller_options.secure_port = options.https_listen_port;
   controllers = std::make_unique<controller::Controllers>(*control_informers, controller_options);
-  BRUME_CO_TRY(scheduler, scheduler::Scheduler::create(*control_informers, scheduler::Options{}));
+  BRUME_CO_TRY(auto scheduler_options, make_scheduler_options(options));
+  BRUME_CO_TRY(scheduler, scheduler::Scheduler::create(*control_informers, std::move(scheduler_options)));
   if (!options.disable_agent) {
     BRUME_CO_TRY(proxy, network::ServiceProxy::create(service_proxy_options(options), *control_informers));
   }

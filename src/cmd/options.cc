@@ -209,6 +209,9 @@ const std::vector<Flag>& flags() {
          o.log_format = v == "json" ? log::Format::kJson : log::Format::kText;
          return Status();
        }},
+      {"scheduler-config", 0, Kind::kValue, "FILE",
+       "profiles of the scheduler, as a KubeSchedulerConfiguration (default-scheduler, which spreads, and bin-packing)",
+       [](S& o, const V& v) { return set_path("scheduler-config", v, o.scheduler_config); }},
       {"private-registry", 0, Kind::kValue, "FILE",
        "mirrors and credentials of registries, as k3s has them (/etc/brume/registries.yaml, if it is there)",
        [](S& o, const V& v) { return set_path("private-registry", v, o.private_registry); }},

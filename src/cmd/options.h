@@ -36,6 +36,7 @@ struct ServerOptions {
   std::int64_t pod_max_pids = 0;     ///< processes and threads of one pod; 0: no limit
   bool stop_pods = false;            ///< end pods when the server stops
   bool disable_agent = false;        ///< no node on this machine: the API, controllers and scheduler alone
+  std::string scheduler_config;      ///< a KubeSchedulerConfiguration file; empty: the built-in profiles
   std::string private_registry;      ///< where images come from; empty: /etc/brume/registries.yaml, if it is there
   std::string datastore = "sqlite";  ///< or memory
   std::string state_dir = "/run/brume";

@@ -145,6 +145,7 @@ Task<void> Scheduler::State::bind(State* self, SchedulingQueue::Entry entry, std
   }
   if (verdict.ok()) {
     for (auto* plugin : profile.at(point::kPostBind)) plugin->post_bind(*state, *pod, node);
+    self->metrics.attempts.with({"scheduled", profile.name()}).add();
     self->events.normal(*pod->object, "Scheduled", "Successfully assigned " + pod->key() + " to " + node);
     co_return;
   }

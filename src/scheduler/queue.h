@@ -67,6 +67,12 @@ class SchedulingQueue {
 
   [[nodiscard]] const Entry* find(const std::string& uid) const;
   [[nodiscard]] bool is_ready(const std::string& uid) const;
+  struct Counts {
+    std::size_t active, backoff, unschedulable, gated;
+  };
+  [[nodiscard]] Counts counts() const {
+    return {active_.size(), backoff_.size(), unschedulable_.size(), gated_.size()};
+  }
   [[nodiscard]] std::size_t ready() const { return active_.size(); }
   [[nodiscard]] std::size_t size() const { return entries_.size(); }
 

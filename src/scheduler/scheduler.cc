@@ -84,6 +84,7 @@ Task<void> Scheduler::State::run(State* self) {
       self->place(std::move(*entry));
       if (++turn % kPodsPerTurn == 0) co_await yield_now();
     }
+    self->count_pending();
     self->doze();
     co_await self->work.wait();
   }
@@ -103,6 +104,14 @@ Task<void> Scheduler::State::sleep(State* self, SchedulingQueue::SteadyTime unti
   if (until > now) co_await self->clock().sleep(until - now);
   if (self->wake_at == until) self->dozing = false;
   self->work.notify();
+}
+
+void Scheduler::State::count_pending() {
+  const auto counts = queue->counts();
+  metrics.pending.with({"active"}).set(static_cast<double>(counts.active));
+  metrics.pending.with({"backoff"}).set(static_cast<double>(counts.backoff));
+  metrics.pending.with({"unschedulable"}).set(static_cast<double>(counts.unschedulable));
+  metrics.pending.with({"gated"}).set(static_cast<double>(counts.gated));
 }
 
 void Scheduler::State::place(SchedulingQueue::Entry entry) {
@@ -142,6 +151,7 @@ void Scheduler::State::give_up(SchedulingQueue::Entry entry, CycleState& state, 
   entry.plugins = diagnosis.plugins;
   entry.pending_plugins = diagnosis.pending_plugins;
   if (nominated) nominations.set(entry.pod, *nominated);
+  metrics.attempts.with({"unschedulable", entry.profile->name()}).add();
   events.warning(*entry.pod->object, "FailedScheduling", shortened(message));
   reporter.report(entry.pod, {.reason = "Unschedulable", .message = std::move(message), .nominated_node = nominated});
   queue->add_unschedulable(std::move(entry), clock().now(), clock().steady());
@@ -167,6 +177,7 @@ void Scheduler::State::put_back(SchedulingQueue::Entry entry, const Verdict& ver
   }
   const bool rejected = verdict.rejected();
   if (!rejected) log::warn("scheduling failed", {{"pod", pod.key()}, {"error", message}});
+  metrics.attempts.with({rejected ? "unschedulable" : "error", entry.profile->name()}).add();
   events.warning(*pod.object, "FailedScheduling", shortened(message));
   reporter.report(
       entry.pod,

@@ -12,6 +12,7 @@
 #include "cache.h"
 #include "config.h"
 #include "cycle.h"
+#include "metrics.h"
 #include "nominations.h"
 #include "queue.h"
 #include "reporter.h"
@@ -33,6 +34,7 @@ struct Scheduler::State final : WaitingPods {
   client::EventRecorder events;
   TaskGroup tasks;
   PodReporter reporter;
+  Metrics metrics;
   std::vector<std::unique_ptr<Profile>> profiles;
   std::unique_ptr<SchedulingQueue> queue;
   Event work;           // the queue has a ready pod, or a binding has ended
@@ -59,6 +61,7 @@ struct Scheduler::State final : WaitingPods {
   static Task<void> run(State* self);
   static Task<void> sleep(State* self, SchedulingQueue::SteadyTime until);
   void doze();
+  void count_pending();
   void place(SchedulingQueue::Entry entry);
   /// What follows on the choice of a node: reserve and permit. Their rejection is given back.
   Verdict hold(const SchedulingQueue::Entry& entry, CycleState& state, const std::string& node);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "brume/base/clock.h"
 #include "brume/base/result.h"
@@ -14,6 +15,10 @@
 namespace brume::scheduler {
 
 struct Config;
+
+/// From the text of a KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1, YAML or JSON). kInvalid or
+/// kBadRequest, in one line, for what it may not say; arguments of plugins are checked by Scheduler::create().
+Result<std::shared_ptr<const Config>> read_config(std::string_view text);
 
 struct Options {
   /// From read_config(); null: the profiles default-scheduler (spreads) and bin-packing.
