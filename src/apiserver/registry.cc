@@ -19,6 +19,8 @@ constexpr auto kMaintainEvery = std::chrono::seconds(60);
 /// After so many turns the next page of a list is not that of its first page's revision any more: five minutes, as long
 /// as Kubernetes keeps old revisions.
 constexpr std::size_t kPageTurns = 5;
+/// Of one quota's status, which others write at the same time.
+constexpr int kReportTries = 64;
 
 std::string key_of(const Stored& stored, std::string_view ns, std::string_view name) {
   std::string key = stored.prefix;
@@ -39,7 +41,8 @@ Impl::Impl(store::Store& store_in, RegistryOptions options_in, Clock& clock_in)
     : store(store_in),
       options(std::move(options_in)),
       clock(clock_in),
-      services(options.service_cidr, options.node_port_first, options.node_port_last) {}
+      services(options.service_cidr, options.node_port_first, options.node_port_last),
+      quota(*this, clock_in) {}
 
 void Impl::build_caches() {
   for (const api::Resource& resource : api::builtin_resources()) {
@@ -207,6 +210,26 @@ Task<Result<api::ObjectPtr>> Impl::put(const Stored& stored, Json object, store:
     co_return fail(std::move(revision).error());
   }
   co_return settled(stored, ns, name, *revision, *bytes);
+}
+
+// Writers at the same time count each other's objects, so that the others mostly find the status right. What cannot be
+// written here the quotas' controller mends.
+Task<void> Impl::report_usage(const api::Resource& resource, std::string ns) {
+  const Stored* quotas = stored(api::res("resourcequotas"));
+  for (const api::ObjectPtr& listed : quotas->cache->all(ns)) {
+    for (int attempt = 0; attempt < kReportTries; ++attempt) {
+      const api::ObjectPtr present = quotas->cache->find(ns, listed->name());
+      if (!present) break;
+      auto next = quota.counted(*present, resource);
+      if (!next) break;
+      const auto done = co_await put(*quotas, std::move(*next), present->resource_version());
+      if (done) break;
+      if (done.error().code == Code::kConflict) continue;
+      log::write(log::Level::kWarn, "a quota's status was not written",
+                 {{"quota", present->key()}, {"error", done.error().message}});
+      break;
+    }
+  }
 }
 
 Task<Result<api::ObjectPtr>> Impl::erase(const Stored& stored, api::ObjectPtr object, WriteContext context) {

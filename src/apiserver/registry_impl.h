@@ -12,6 +12,7 @@
 #include "brume/apiserver/registry.h"
 #include "brume/base/clock.h"
 #include "brume/base/json.h"
+#include "quota_ledger.h"
 #include "service_allocator.h"
 #include "strategy.h"
 #include "watch_cache.h"
@@ -77,6 +78,8 @@ struct Registry::Impl final : ObjectSource {
                                     StrategyContext& strategy);
   Task<Result<Json>> prepare_update(const Stored& stored, const Update& update, Json next, const Json& old,
                                     WriteContext& context, StrategyContext& strategy);
+  /// Puts what the objects of the resource use into the status of the namespace's quotas.
+  Task<void> report_usage(const api::Resource& resource, std::string ns);
   Task<Result<api::ObjectPtr>> put(const Stored& stored, Json object, store::Revision expected);
   Task<Result<api::ObjectPtr>> erase(const Stored& stored, api::ObjectPtr object, WriteContext context);
   [[nodiscard]] Result<api::ObjectPtr> settled(const Stored& stored, std::string_view ns, std::string_view name,
@@ -89,6 +92,7 @@ struct Registry::Impl final : ObjectSource {
   Reviews* reviews = nullptr;
   std::atomic<Computed*> computed = nullptr;
   ServiceAllocator services;
+  QuotaLedger quota;
   std::atomic<store::Revision> newest = 0;
   std::atomic<store::Revision> oldest_page = 0;  ///< continue tokens of older revisions have expired
   std::atomic<bool> closed = false;

@@ -245,6 +245,7 @@ Task<Result<Json>> Impl::prepare_create(const Stored& stored, Json body, const s
     co_return fail(api::invalid_error(resource, str(at(body, "metadata"), "name"), std::move(causes)));
   }
   if (admission != nullptr) BRUME_CO_CHECK(co_await admission->validate(request));
+  BRUME_CO_TRY(strategy.room, quota.claim(request));
   co_return body;
 }
 
@@ -265,6 +266,7 @@ Task<Result<api::ObjectPtr>> Impl::create(const Stored& stored, std::string ns, 
       done = exists ? fail(already_exists(*stored.resource, name)) : api::Object::from_json(*object);
     } else {
       done = co_await put(stored, std::move(*object), 0);
+      if (done && strategy.room) co_await report_usage(*stored.resource, ns);
     }
     for (const auto& step : done && !context.dry_run ? strategy.commit : strategy.abort) step();
     if (done || last || done.error().code != Code::kAlreadyExists) co_return done;
@@ -328,6 +330,7 @@ Task<Result<Json>> Impl::prepare_update(const Stored& stored, const Update& upda
                                                    : api::validate_update(resource, next, old, update.subresource);
   if (!causes.empty()) co_return fail(api::invalid_error(resource, name, std::move(causes)));
   if (admission != nullptr) BRUME_CO_CHECK(co_await admission->validate(request));
+  BRUME_CO_TRY(strategy.room, quota.claim(request));
   co_return next;
 }
 
@@ -361,6 +364,7 @@ Task<Result<api::ObjectPtr>> Impl::modify(const Stored& stored, std::string ns, 
     } else {
       done = co_await put(stored, std::move(*next), before->resource_version());
       written = done.has_value();
+      if (written && strategy.room) co_await report_usage(resource, ns);
     }
     for (const auto& step : written ? strategy.commit : strategy.abort) step();
     const bool again = !done && done.error().code == Code::kConflict && update.retry && attempt < kConflictRetries &&

@@ -10,6 +10,7 @@
 #include "brume/base/json.h"
 #include "brume/base/result.h"
 #include "brume/base/time.h"
+#include "quota_ledger.h"
 
 namespace brume::apiserver {
 
@@ -20,6 +21,7 @@ struct StrategyContext {
   const User* user = nullptr;
   WallTime now;
   ServiceAllocator* services = nullptr;
+  QuotaLedger::Claim room = {};  ///< in the namespace's quotas
   std::vector<std::function<void()>> commit = {};
   std::vector<std::function<void()>> abort = {};
 };

@@ -34,6 +34,7 @@ Controllers::Controllers(client::InformerFactory& informers, Options options)
   all.push_back(make_taint_eviction(context));
   all.push_back(make_pod_gc(context));
   all.push_back(make_disruption(context));
+  all.push_back(make_resource_quota(context));
   all.push_back(make_event_ttl(context));
   all.push_back(make_volume_binding(context));
   all.push_back(make_claim_protection(context));

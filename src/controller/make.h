@@ -21,6 +21,7 @@ std::unique_ptr<Controller> make_node_lifecycle(Context& context);
 std::unique_ptr<Controller> make_taint_eviction(Context& context);
 std::unique_ptr<Controller> make_pod_gc(Context& context);
 std::unique_ptr<Controller> make_disruption(Context& context);
+std::unique_ptr<Controller> make_resource_quota(Context& context);
 std::unique_ptr<Controller> make_event_ttl(Context& context);
 std::unique_ptr<Controller> make_kubernetes_service(Context& context);
 std::unique_ptr<Controller> make_volume_binding(Context& context);

@@ -1,4 +1,4 @@
-// ConfigMaps, secrets, namespaces, nodes, endpoints, limit ranges, quotas: the smaller kinds of core/v1.
+// ConfigMaps, secrets, namespaces, nodes, endpoints: the smaller kinds of core/v1.
 #include "api/validation/kinds.h"
 #include "api/validation/pod.h"
 #include "brume/base/strings.h"
@@ -133,30 +133,6 @@ void check_endpoint_address(Errors& errors, const Path& path, const Json& addres
   check_endpoint_ip(errors, path / "ip", str(address, "ip"));
 }
 
-// ---- limit ranges and quotas ----
-
-void check_resource_list(Errors& errors, const Path& path, const Json& amounts) {
-  if (!amounts.is_object()) return;
-  for (const auto& [name, amount] : amounts.items()) {
-    check_resource_name(errors, path.key(name), name);
-    check_resource_amount(errors, path.key(name), name, amount);
-  }
-}
-
-void check_limit_pair(Errors& errors, const Path& path, const Json& item, std::string_view low, std::string_view high,
-                      std::string_view words) {
-  const Json& lows = at(item, low);
-  if (!lows.is_object()) return;
-  for (const auto& [name, amount] : lows.items()) {
-    const Json& top = at(at(item, high), name);
-    if (top.is_null() || quantity_of(amount) <= quantity_of(top)) continue;
-    const std::string a = quantity_of(amount).to_string();
-    errors.invalid((path / low).key(name), a,
-                   std::string(words) + " value " + a + " is greater than " + std::string(high) + " value " +
-                       quantity_of(top).to_string());
-  }
-}
-
 }  // namespace
 
 void check_endpoint_ip(Errors& errors, const Path& path, std::string_view ip) {
@@ -289,67 +265,6 @@ void create_endpoints(Errors& errors, const Json& object) {
       }
     }
   }
-}
-
-void create_limit_range(Errors& errors, const Json& object) {
-  std::set<std::string_view> seen;
-  std::size_t i = 0;
-  for (const Json& item : items(at(object, "spec", "limits"))) {
-    const Path here = (Path("spec") / "limits")[i++];
-    const auto type = str(item, "type");
-    check_format(errors, here / "type", type, qualified_name);
-    if (type.find('/') == std::string_view::npos && type != "Pod" && type != "Container" &&
-        type != "PersistentVolumeClaim") {
-      errors.invalid(here / "type", type, "must be a standard limit type or fully qualified");
-    }
-    if (!seen.insert(type).second) errors.duplicate(here / "type", type);
-    for (const char* list : {"max", "min"}) check_resource_list(errors, here / list, at(item, list));
-    for (const char* list : {"default", "defaultRequest"}) {
-      if (type == "Pod") {
-        if (!blank(at(item, list))) errors.forbidden(here / list, "may not be specified when `type` is 'Pod'");
-      } else {
-        check_resource_list(errors, here / list, at(item, list));
-      }
-    }
-    if (type == "PersistentVolumeClaim" && !has(at(item, "min"), "storage") && !has(at(item, "max"), "storage")) {
-      errors.required(here / "limits", "either minimum or maximum storage value is required, but neither was provided");
-    }
-    check_limit_pair(errors, here, item, "min", "max", "min");
-    check_limit_pair(errors, here, item, "min", "defaultRequest", "min");
-    check_limit_pair(errors, here, item, "min", "default", "min");
-    check_limit_pair(errors, here, item, "defaultRequest", "max", "default request");
-    check_limit_pair(errors, here, item, "defaultRequest", "default", "default request");
-    check_limit_pair(errors, here, item, "default", "max", "default");
-  }
-}
-
-void create_resource_quota(Errors& errors, const Json& object) {
-  const Json& spec = at(object, "spec");
-  const Path path("spec");
-  check_resource_list(errors, path / "hard", at(spec, "hard"));
-  const auto& scopes = items(at(spec, "scopes"));
-  const auto holds = [&](std::string_view scope) {
-    return std::any_of(scopes.begin(), scopes.end(), [&](const Json& item) { return str(item) == scope; });
-  };
-  for (const Json& scope : scopes) {
-    const auto name = str(scope);
-    constexpr std::string_view kKnown[] = {"Terminating",   "NotTerminating", "BestEffort",
-                                           "NotBestEffort", "PriorityClass",  "CrossNamespacePodAffinity"};
-    if (std::find(std::begin(kKnown), std::end(kKnown), name) == std::end(kKnown)) {
-      errors.invalid(path / "scopes", at(spec, "scopes"), "unsupported scope");
-    }
-  }
-  if ((holds("BestEffort") && holds("NotBestEffort")) || (holds("Terminating") && holds("NotTerminating"))) {
-    errors.invalid(path / "scopes", at(spec, "scopes"), "conflicting scopes");
-  }
-}
-void update_resource_quota(Errors& errors, const Json& object, const Json& old) {
-  create_resource_quota(errors, object);
-  std::vector<Json> now = items(at(object, "spec", "scopes"));
-  std::vector<Json> before = items(at(old, "spec", "scopes"));
-  std::sort(now.begin(), now.end());
-  std::sort(before.begin(), before.end());
-  if (now != before) errors.invalid(Path("spec") / "scopes", at(object, "spec", "scopes"), kImmutable);
 }
 
 }  // namespace brume::api::validation

@@ -53,6 +53,8 @@ void check_resources(Errors& errors, const Path& path, const Json& resources, bo
 void check_resource_amount(Errors& errors, const Path& path, std::string_view resource, const Json& amount);
 /// A qualified name that is standard where it has no domain.
 void check_resource_name(Errors& errors, const Path& path, std::string_view name);
+/// One that containers can ask for.
+void check_container_resource_name(Errors& errors, const Path& path, std::string_view name);
 [[nodiscard]] bool is_native_resource(std::string_view name);
 [[nodiscard]] bool is_extended_resource(std::string_view name);
 /// Of text or a number; zero for what is no quantity (decoding has refused that already).

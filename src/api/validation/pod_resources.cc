@@ -33,15 +33,6 @@ bool is_standard_resource(std::string_view name) {
 // Extended resources and huge pages are never handed out twice.
 bool may_overcommit(std::string_view name) { return is_native_resource(name) && !is_hugepages(name); }
 
-void check_container_resource_name(Errors& errors, const Path& path, std::string_view name) {
-  check_resource_name(errors, path, name);
-  if (name.find('/') == std::string_view::npos) {
-    if (!is_container_resource(name)) errors.invalid(path, name, "must be a standard resource for containers");
-  } else if (!is_native_resource(name) && !is_extended_resource(name)) {
-    errors.invalid(path, name, "doesn't follow extended resource name standard");
-  }
-}
-
 void check_pod_level_name(Errors& errors, const Path& path, std::string_view name) {
   const std::size_t before = errors.size();
   check_resource_name(errors, path, name);
@@ -98,6 +89,15 @@ void check_resource_name(Errors& errors, const Path& path, std::string_view name
   errors.invalid_each(path, name, faults);
   if (faults.empty() && name.find('/') == std::string_view::npos && !is_standard_resource(name)) {
     errors.invalid(path, name, "must be a standard resource type or fully qualified");
+  }
+}
+
+void check_container_resource_name(Errors& errors, const Path& path, std::string_view name) {
+  check_resource_name(errors, path, name);
+  if (name.find('/') == std::string_view::npos) {
+    if (!is_container_resource(name)) errors.invalid(path, name, "must be a standard resource for containers");
+  } else if (!is_native_resource(name) && !is_extended_resource(name)) {
+    errors.invalid(path, name, "doesn't follow extended resource name standard");
   }
 }
 
