@@ -103,21 +103,32 @@ Task<Result<Revision>> History::create(ObjectPtr owner, Json pod_template, std::
       co_return decode_revision(*created);
     }
     if (created.error().code != Code::kAlreadyExists) co_return fail(created.error());
-    // Our own that the copy lacks, or another template of the same hash.
+    // Our own that the copy lacks; or another template of the same hash, or one of an earlier owner of the name.
     BRUME_CO_TRY(const auto there, co_await client_.get(revisions_.resource(), owner->ns(), name));
     auto found = decode_revision(there);
-    if (found.data == bytes) co_return found;
+    const bool foreign = there->controller() != nullptr && there->controller()->uid != owner->uid();
+    if (found.data == bytes && !foreign) co_return found;
     ++collisions;
   }
 }
 
-Task<Result<Revision>> History::renumber(ObjectPtr owner, Revision revision, std::int64_t number) {
-  if (revision.number == number) co_return revision;
-  Json patch = {{"metadata", {{"uid", revision.object->uid()}}}, {"revision", number}};
+Task<Result<Revision>> History::patch(ObjectPtr owner, Revision revision, Json patch) {
+  patch["metadata"]["uid"] = revision.object->uid();
   BRUME_CO_TRY(const auto now, co_await client_.patch(revisions_.resource(), owner->ns(), revision.name(),
                                                       client::PatchType::kMerge, std::move(patch)));
   writes_.created(owner->key(), now->resource_version());
   co_return decode_revision(now);
+}
+
+Task<Result<Revision>> History::renumber(ObjectPtr owner, Revision revision, std::int64_t number) {
+  if (revision.number == number) co_return revision;
+  Json change = {{"revision", number}};
+  co_return co_await patch(std::move(owner), std::move(revision), std::move(change));
+}
+
+Task<Result<Revision>> History::label(ObjectPtr owner, Revision revision, std::string hash) {
+  Json change = {{"metadata", {{"labels", {{hash_label_, std::move(hash)}}}}}};
+  co_return co_await patch(std::move(owner), std::move(revision), std::move(change));
 }
 
 Task<Status> History::remove(ObjectPtr owner, Revisions doomed) {

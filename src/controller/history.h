@@ -48,9 +48,13 @@ class History {
   /// when the name is taken by another template.
   Task<Result<Revision>> create(ObjectPtr owner, Json pod_template, std::int64_t number, std::int64_t& collisions);
   Task<Result<Revision>> renumber(ObjectPtr owner, Revision revision, std::int64_t number);
+  /// Gives a revision of an earlier release its hash label.
+  Task<Result<Revision>> label(ObjectPtr owner, Revision revision, std::string hash);
   Task<Status> remove(ObjectPtr owner, Revisions doomed);
 
  private:
+  Task<Result<Revision>> patch(ObjectPtr owner, Revision revision, Json patch);
+
   client::Client& client_;
   Informer& revisions_;
   Informer& owners_;

@@ -11,6 +11,7 @@ std::unique_ptr<Controller> make_deployment(Context& context);
 std::unique_ptr<Controller> make_replicaset(Context& context);
 std::unique_ptr<Controller> make_replication_controller(Context& context);
 std::unique_ptr<Controller> make_statefulset(Context& context);
+std::unique_ptr<Controller> make_daemonset(Context& context);
 std::unique_ptr<Controller> make_endpoint_slice(Context& context);
 std::unique_ptr<Controller> make_endpoints(Context& context);
 std::unique_ptr<Controller> make_namespace(Context& context);

@@ -81,6 +81,45 @@ Task<Status> slow_start(std::size_t count, std::function<Task<Status>(std::size_
   co_return Status{};
 }
 
+// Pods ---------------------------------------------------------------------------------------------------------------
+
+Task<Status> PodControl::create(ObjectPtr owner, Json pod) {
+  auto created = co_await client_.create(pods_.resource(), owner->ns(), std::move(pod));
+  if (created) {
+    expectations_.created(owner->key(), (*created)->resource_version());
+    events_.normal(*owner, "SuccessfulCreate", "Created pod: " + (*created)->name());
+    co_return Status{};
+  }
+  const auto& causes = created.error().causes;
+  const bool terminating =
+      std::any_of(causes.begin(), causes.end(), [](const Cause& c) { return c.reason == "NamespaceTerminating"; });
+  if (terminating) co_return Status{};  // all of it is about to go
+  events_.warning(*owner, "FailedCreate", "Error creating: " + created.error().message);
+  co_return fail(created.error());
+}
+
+Task<Status> PodControl::remove(ObjectPtr owner, ObjectPtr pod) {
+  auto done = co_await client_.remove(pods_.resource(), pod->ns(), pod->name(), {.uid = pod->uid()});
+  if (!done && done.error().code != Code::kNotFound) {
+    events_.warning(*owner, "FailedDelete", "Error deleting: " + done.error().message);
+    co_return fail(done.error());
+  }
+  expectations_.deleting(owner->key(), pod);
+  if (done) events_.normal(*owner, "SuccessfulDelete", "Deleted pod: " + pod->name());
+  co_return Status{};
+}
+
+Task<Status> PodControl::remove_all(ObjectPtr owner, std::vector<ObjectPtr> pods) {
+  Status failed;
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): for_each_parallel keeps it
+  const auto remove_one = [&](std::size_t i) -> Task<void> {
+    auto done = co_await remove(owner, pods[i]);
+    if (!done && failed) failed = std::move(done);
+  };
+  co_await client::for_each_parallel(pods.size(), remove_one);
+  co_return failed;
+}
+
 // Claims -------------------------------------------------------------------------------------------------------------
 
 std::string orphans_of(std::string_view ns) { return "orphans/" + std::string(ns); }

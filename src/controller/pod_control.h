@@ -57,6 +57,25 @@ void watch_dependents(DependentWatch watch);
 /// (quota, admission) costs a few calls and not hundreds: it stops after a batch with a failure, and gives the first.
 Task<Status> slow_start(std::size_t count, std::function<Task<Status>(std::size_t)> one);
 
+/// Creates and deletes pods for owners: tells of it by events about the owner, and keeps the expectations.
+class PodControl {
+ public:
+  PodControl(client::Client& client, Informer& pods, client::EventRecorder& events)
+      : client_(client), pods_(pods), events_(events), expectations_(pods) {}
+
+  [[nodiscard]] Expectations& expectations() { return expectations_; }
+  /// A namespace that is being terminated, where nothing can be created, is no failure.
+  Task<Status> create(ObjectPtr owner, Json pod);
+  Task<Status> remove(ObjectPtr owner, ObjectPtr pod);
+  Task<Status> remove_all(ObjectPtr owner, std::vector<ObjectPtr> pods);  ///< at the same time; the first failure
+
+ private:
+  client::Client& client_;
+  Informer& pods_;
+  client::EventRecorder& events_;
+  Expectations expectations_;
+};
+
 /// A pod from a pod template, owned by `owner`, with a generated name.
 Json pod_from_template(const Object& owner, const Json& pod_template);
 

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <map>
 
-#include "brume/client/parallel.h"
 #include "make.h"
 #include "pod_control.h"
 
@@ -55,9 +54,6 @@ class ReplicaSetController final : public Controller {
   Task<Status> reconcile(std::string key) override;
   Task<Status> scale(const World& world, std::int64_t difference);
   Task<Status> create_pods(ObjectPtr owner, Json pod, std::size_t count);
-  Task<Status> create_pod(ObjectPtr owner, Json pod);
-  Task<Status> delete_pods(const World& world, std::size_t count);
-  Task<Status> delete_pod(ObjectPtr owner, ObjectPtr pod);
   Task<Status> report(const World& world, Status scaled);
   [[nodiscard]] Counts count(const World& world);
   [[nodiscard]] std::vector<ObjectPtr> victims(const World& world, std::size_t count);
@@ -66,7 +62,7 @@ class ReplicaSetController final : public Controller {
   const Flavor& flavor_;
   Informer& owners_;
   Informer& pods_;
-  Expectations expectations_;
+  PodControl control_;
   client::Projection<api::LabelSelector> selectors_;
 };
 
@@ -75,7 +71,7 @@ ReplicaSetController::ReplicaSetController(Context& context, const Flavor& flavo
       flavor_(flavor),
       owners_(watch(flavor.resource)),
       pods_(use("pods")),
-      expectations_(pods_),
+      control_(client(), pods_, events_),
       selectors_(owners_, [&flavor](const Object& owner) { return decode_selector(flavor, owner); }) {
   owners_.add_index(kByController, index_by_controller);
   pods_.add_index(kByController, index_by_controller);
@@ -107,10 +103,10 @@ void ReplicaSetController::refresh(World& world) {
 Task<Status> ReplicaSetController::reconcile(std::string key) {
   World world{.owner = owners_.get(key), .value = {}, .active = {}};
   if (!world.owner) {
-    expectations_.forget(key);
+    control_.expectations().forget(key);
     co_return Status{};
   }
-  const bool may_scale = expectations_.satisfied(key);
+  const bool may_scale = control_.expectations().satisfied(key);
   if (!may_scale) queue_.add_after(key, kLookAgain);
   const auto selector = selectors_.of(world.owner);
   auto wanted = [this](const ObjectPtr& pod) { return is_active(*pod, context_.pods.of(pod)); };
@@ -135,28 +131,16 @@ Task<Status> ReplicaSetController::scale(const World& world, std::int64_t differ
     Json pod = pod_from_template(*world.owner, at(world.value, "spec", "template"));
     co_return co_await create_pods(world.owner, std::move(pod), std::min(static_cast<std::size_t>(difference), kBurst));
   }
-  if (difference < 0) co_return co_await delete_pods(world, std::min(static_cast<std::size_t>(-difference), kBurst));
+  if (difference < 0) {
+    const auto count = std::min(static_cast<std::size_t>(-difference), kBurst);
+    co_return co_await control_.remove_all(world.owner, victims(world, count));
+  }
   co_return Status{};
 }
 
 Task<Status> ReplicaSetController::create_pods(ObjectPtr owner, Json pod, std::size_t count) {
-  const auto create_one = [&](std::size_t) { return create_pod(owner, pod); };
+  const auto create_one = [&](std::size_t) { return control_.create(owner, pod); };
   co_return co_await slow_start(count, create_one);
-}
-
-Task<Status> ReplicaSetController::create_pod(ObjectPtr owner, Json pod) {
-  auto created = co_await client().create(pods_.resource(), owner->ns(), std::move(pod));
-  if (created) {
-    expectations_.created(owner->key(), (*created)->resource_version());
-    events_.normal(*owner, "SuccessfulCreate", "Created pod: " + (*created)->name());
-    co_return Status{};
-  }
-  const auto& causes = created.error().causes;
-  const bool terminating =
-      std::any_of(causes.begin(), causes.end(), [](const Cause& c) { return c.reason == "NamespaceTerminating"; });
-  if (terminating) co_return Status{};  // all of it is about to go
-  events_.warning(*owner, "FailedCreate", "Error creating: " + created.error().message);
-  co_return fail(created.error());
 }
 
 std::vector<ObjectPtr> ReplicaSetController::victims(const World& world, std::size_t count) {
@@ -181,30 +165,6 @@ std::vector<ObjectPtr> ReplicaSetController::victims(const World& world, std::si
   std::vector<ObjectPtr> out;
   for (std::size_t i = 0; i < std::min(count, order.size()); ++i) out.push_back(order[i].pod);
   return out;
-}
-
-Task<Status> ReplicaSetController::delete_pods(const World& world, std::size_t count) {
-  const auto doomed = victims(world, count);
-  const auto owner = world.owner;
-  Status failed;
-  // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): for_each_parallel keeps it
-  const auto delete_one = [&](std::size_t i) -> Task<void> {
-    const auto done = co_await delete_pod(owner, doomed[i]);
-    if (!done && failed) failed = done;
-  };
-  co_await client::for_each_parallel(doomed.size(), delete_one);
-  co_return failed;
-}
-
-Task<Status> ReplicaSetController::delete_pod(ObjectPtr owner, ObjectPtr pod) {
-  auto done = co_await client().remove(pods_.resource(), pod->ns(), pod->name(), {.uid = pod->uid()});
-  if (!done && done.error().code != Code::kNotFound) {
-    events_.warning(*owner, "FailedDelete", "Error deleting: " + done.error().message);
-    co_return fail(done.error());
-  }
-  expectations_.deleting(owner->key(), pod);
-  if (done) events_.normal(*owner, "SuccessfulDelete", "Deleted pod: " + pod->name());
-  co_return Status{};
 }
 
 // Status
