@@ -8,6 +8,7 @@
 #include "brume/base/strings.h"
 #include "brume/client/taints.h"
 #include "pod/pod.h"
+#include "spec/host_ports.h"
 
 namespace brume::node {
 
@@ -72,13 +73,25 @@ std::optional<Refusal> under_pressure(const Json& pod, const AdmissionInputs& in
   return Refusal{"Evicted", "The node had condition: [" + join(conditions, " ") + "]. "};
 }
 
+// The scheduler sees to it, but a pod may name its node itself.
+std::optional<Refusal> check_ports(const Json& pod, const AdmissionInputs& in) {
+  const auto taken = [&](const HostPort& port) {
+    return std::ranges::any_of(in.ports, [&](const HostPort& have) { return ports_conflict(port, have); });
+  };
+  if (std::ranges::none_of(host_ports(pod), taken)) return std::nullopt;
+  return Refusal{"NodePorts",
+                 "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod "
+                 "ports"};
+}
+
 }  // namespace
 
 std::optional<Refusal> admit_pod(const Json& pod, const AdmissionInputs& in) {
   if (auto refusal = forbidden_sysctl(pod, in.allowed_unsafe_sysctls)) return refusal;
   if (auto refusal = needs_app_armor(pod)) return refusal;
   if (auto refusal = under_pressure(pod, in)) return refusal;
-  return check_room(pod_request(pod), in);
+  if (auto refusal = check_room(pod_request(pod), in)) return refusal;
+  return check_ports(pod, in);
 }
 
 std::optional<Refusal> check_room(const PodRequest& request, const AdmissionInputs& in) {

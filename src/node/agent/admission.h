@@ -5,8 +5,10 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "brume/base/json_fwd.h"
+#include "brume/node/pod_network.h"
 #include "spec/resources.h"
 
 namespace brume::node {
@@ -16,11 +18,13 @@ struct AdmissionInputs {
   std::int64_t max_pods = 0;
   std::int64_t pods = 0;  ///< that occupy the node now
   PodRequest used;
+  std::vector<HostPort> ports = {};  ///< of the node that its pods have
   std::span<const std::string> allowed_unsafe_sysctls;
   bool memory_pressure = false, disk_pressure = false, pid_pressure = false;
 };
 struct Refusal {
-  std::string reason;  ///< OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage, SysctlForbidden, AppArmor, Evicted
+  /// OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage, NodePorts, SysctlForbidden, AppArmor, Evicted
+  std::string reason;
   std::string message;
 };
 /// nullopt: it may run.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <set>
@@ -19,6 +20,7 @@
 #include "brume/client/informer.h"
 #include "brume/linux/fd.h"
 #include "pod/pod.h"
+#include "spec/host_ports.h"
 #include "spec/pod_files.h"
 #include "stream/node_server.h"
 #include "volumes/volumes.h"
@@ -265,7 +267,11 @@ void Agent::add_pod(const api::ObjectPtr& pod) {
     adopted_.erase(adopted);
     if (ended_.erase(pod->uid()) > 0) worker->sandbox_ended();
   } else if (fresh) {
-    if (auto refusal = admit_pod(worker->pod(), admission_inputs())) worker->reject(refusal->reason, refusal->message);
+    auto inputs = admission_inputs();
+    for (const auto& [uid, other] : workers_) {
+      if (other->occupies()) std::ranges::move(host_ports(other->pod()), std::back_inserter(inputs.ports));
+    }
+    if (auto refusal = admit_pod(worker->pod(), inputs)) worker->reject(refusal->reason, refusal->message);
   }
   PodWorker* raw = worker.get();
   workers_.emplace(pod->uid(), std::move(worker));

@@ -4,6 +4,7 @@
 #include "brume/base/log.h"
 #include "brume/linux/fd.h"
 #include "pod/pod.h"
+#include "spec/host_ports.h"
 #include "spec/pod_files.h"
 #include "spec/resources.h"
 #include "volumes/volumes.h"
@@ -16,25 +17,6 @@ namespace {
 constexpr std::int64_t kShmBytes = 64 << 20;  // what container runtimes give /dev/shm
 constexpr std::chrono::seconds kFirstRetry{1};
 constexpr std::chrono::seconds kLongestRetry{120};
-
-std::vector<HostPort> host_ports(const Json& pod) {
-  std::vector<HostPort> out;
-  if (flag(at(pod, "spec"), "hostNetwork")) return out;
-  for (const ContainerEntry& entry : containers_of(pod)) {
-    if (entry.kind == ContainerKind::kEphemeral || (entry.kind == ContainerKind::kInit && !entry.sidecar)) continue;
-    for (const Json& port : at(*entry.spec, "ports")) {
-      const auto number = num(port, "hostPort");
-      if (number <= 0) continue;
-      HostPort item;
-      item.host_port = static_cast<std::uint16_t>(number);
-      item.container_port = static_cast<std::uint16_t>(num(port, "containerPort"));
-      item.protocol = str(port, "protocol").empty() ? "TCP" : std::string(str(port, "protocol"));
-      item.host_ip = str(port, "hostIP");
-      out.push_back(std::move(item));
-    }
-  }
-  return out;
-}
 
 Status write_plain(const std::string& path, const std::string& text) {
   return linux_os::replace_file(path, text, 0644);

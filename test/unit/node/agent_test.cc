@@ -14,6 +14,7 @@
 #include "fake_clock.h"
 #include "fakes.h"
 #include "run.h"
+#include "spec/host_ports.h"
 #include "volumes/volumes.h"
 
 using namespace brume;
@@ -338,6 +339,37 @@ TEST_CASE("a pod may set safe sysctls, and others that the node allows") {
   CHECK(reason("kernel.msgmax", in).empty());
   CHECK(reason("net.core.somaxconn", in).empty());
   CHECK(reason("net.core.rmem_max", in).starts_with("SysctlForbidden"));
+}
+
+TEST_CASE("a pod whose ports of the node are taken is refused") {
+  AdmissionInputs in;
+  in.max_pods = 1;
+  in.ports =
+      host_ports(Json::parse(R"({"spec":{"initContainers":[{"name":"i","ports":[{"hostPort":70,"containerPort":7}]},
+      {"name":"s","restartPolicy":"Always","ports":[{"hostPort":71,"containerPort":7}]}],
+      "containers":[{"name":"a","ports":[{"hostPort":80,"containerPort":8},{"containerPort":9},
+      {"hostPort":90,"containerPort":9,"hostIP":"10.0.0.1","protocol":"UDP"}]}]}})"));
+  CHECK(in.ports.size() == 3);
+  const auto refused = [&](const Json& port) {
+    const Json container = {{"name", "a"}, {"ports", Json::array({port})}};
+    const auto refusal = admit_pod({{"spec", {{"hostNetwork", true}, {"containers", Json::array({container})}}}}, in);
+    if (refusal) {
+      CHECK(refusal->reason == "NodePorts");
+      CHECK(refusal->message ==
+            "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports");
+    }
+    return refusal.has_value();
+  };
+  CHECK(refused({{"hostPort", 80}}));
+  CHECK(refused({{"hostPort", 80}, {"hostIP", "10.0.0.1"}}));
+  CHECK(refused({{"hostPort", 71}}));
+  CHECK_FALSE(refused({{"hostPort", 70}}));
+  CHECK_FALSE(refused({{"hostPort", 80}, {"protocol", "UDP"}}));
+  CHECK_FALSE(refused({{"hostPort", 81}}));
+  CHECK_FALSE(refused({{"containerPort", 80}}));
+  CHECK(refused({{"hostPort", 90}, {"protocol", "UDP"}}));
+  CHECK(refused({{"hostPort", 90}, {"protocol", "UDP"}, {"hostIP", "0.0.0.0"}}));
+  CHECK_FALSE(refused({{"hostPort", 90}, {"protocol", "UDP"}, {"hostIP", "10.0.0.2"}}));
 }
 
 TEST_CASE("a pod that relies on AppArmor is refused") {
