@@ -93,6 +93,15 @@ Json narrow(std::string_view subresource, Json body, const Json& old) {
   return next;
 }
 
+// A patch that takes the last finalizer away leaves an empty list, which Kubernetes never shows.
+void drop_empty_metadata(Json& object) {
+  if (!object.is_object() || !at(object, "metadata").is_object()) return;
+  Json& metadata = object["metadata"];
+  for (const char* key : {"labels", "annotations", "finalizers", "ownerReferences"}) {
+    if (metadata.contains(key) && metadata[key].empty()) metadata.erase(key);
+  }
+}
+
 bool whole_object(std::string_view subresource) { return subresource.empty() || subresource == "scale"; }
 
 Result<Json> apply_patch(const api::Resource& resource, PatchType type, const Json& patch, const Json& old,
@@ -133,7 +142,7 @@ Json scale_of(const api::Object& object, const Json& json) {
 }  // namespace
 
 StrategyContext Impl::strategy_context(const WriteContext& context) {
-  return {.user = context.user, .now = clock.now(), .services = &services};
+  return {.user = context.user, .now = clock.now(), .services = &services, .warnings = context.warnings};
 }
 
 Status Impl::digest(const api::Resource& resource, Json& body, WriteContext& context, bool as_patch) const {
@@ -157,6 +166,7 @@ Status Impl::digest(const api::Resource& resource, Json& body, WriteContext& con
     return fail(std::move(error));
   }
   api::apply_defaults(resource, body);
+  drop_empty_metadata(body);
   return {};
 }
 

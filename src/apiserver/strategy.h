@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct StrategyContext {
   WallTime now;
   ServiceAllocator* services = nullptr;
   QuotaLedger::Claim room = {};  ///< in the namespace's quotas
+  std::vector<std::string>* warnings = nullptr;  ///< for the client; null when nobody listens
   std::vector<std::function<void()>> commit = {};
   std::vector<std::function<void()>> abort = {};
 };

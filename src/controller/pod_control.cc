@@ -140,19 +140,23 @@ Json pod_from_template(const Object& owner, const Json& pod_template) {
   return pod;
 }
 
-Task<Status> adopt(client::Client& client, const api::Resource& resource, ObjectPtr object, ObjectPtr owner) {
+Task<Status> adopt(client::Client& client, const api::Resource& resource, ObjectPtr object, ObjectPtr owner,
+                   std::string finalizer) {
   Json patch = {
       {"metadata", {{"ownerReferences", Json::array({client::controller_reference(*owner)})}, {"uid", object->uid()}}}};
+  if (!finalizer.empty()) patch["metadata"]["finalizers"] = Json::array({finalizer});
   auto done =
       co_await client.patch(resource, object->ns(), object->name(), client::PatchType::kStrategic, std::move(patch));
   if (!done && done.error().code != Code::kNotFound) co_return fail(done.error());
   co_return Status{};
 }
 
-Task<Status> release(client::Client& client, const api::Resource& resource, ObjectPtr object, std::string owner_uid) {
+Task<Status> release(client::Client& client, const api::Resource& resource, ObjectPtr object, std::string owner_uid,
+                     std::string finalizer) {
   Json patch = {
       {"metadata",
        {{"ownerReferences", Json::array({{{"$patch", "delete"}, {"uid", owner_uid}}})}, {"uid", object->uid()}}}};
+  if (!finalizer.empty()) patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = Json::array({finalizer});
   auto done =
       co_await client.patch(resource, object->ns(), object->name(), client::PatchType::kStrategic, std::move(patch));
   // Gone, or another object of that name: nothing to release.
@@ -178,7 +182,7 @@ Task<Status> check_owner(client::Client& client, const api::Resource& owners, Ob
 
 Task<Result<std::vector<ObjectPtr>>> claim(client::Client& client, Informer& informer, const api::Resource& owners,
                                            ObjectPtr owner, api::LabelSelector selector,
-                                           std::function<bool(const ObjectPtr&)> wanted) {
+                                           std::function<bool(const ObjectPtr&)> wanted, std::string finalizer) {
   std::vector<ObjectPtr> mine;
   std::vector<ObjectPtr> strays;
   for (const auto& object : informer.index(kByController, owner->uid())) {
@@ -194,11 +198,11 @@ Task<Result<std::vector<ObjectPtr>>> claim(client::Client& client, Informer& inf
     if (selector.matches(object->labels())) orphans.push_back(object);
   }
   for (const auto& object : strays) {
-    BRUME_CO_CHECK(co_await release(client, informer.resource(), object, owner->uid()));
+    BRUME_CO_CHECK(co_await release(client, informer.resource(), object, owner->uid(), finalizer));
   }
   if (!orphans.empty()) BRUME_CO_CHECK(co_await check_owner(client, owners, owner));
   for (const auto& object : orphans) {
-    BRUME_CO_CHECK(co_await adopt(client, informer.resource(), object, owner));
+    BRUME_CO_CHECK(co_await adopt(client, informer.resource(), object, owner, finalizer));
     mine.push_back(object);
   }
   co_return mine;

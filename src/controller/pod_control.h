@@ -79,15 +79,19 @@ class PodControl {
 /// A pod from a pod template, owned by `owner`, with a generated name.
 Json pod_from_template(const Object& owner, const Json& pod_template);
 
-/// Gives `object` to `owner`, or takes it away, by a patch that demands the object's uid.
-Task<Status> adopt(client::Client& client, const api::Resource& resource, ObjectPtr object, ObjectPtr owner);
-Task<Status> release(client::Client& client, const api::Resource& resource, ObjectPtr object, std::string owner_uid);
+/// Gives `object` to `owner`, or takes it away, by a patch that demands the object's uid. `finalizer`, when there is
+/// one, comes and goes with the owner.
+Task<Status> adopt(client::Client& client, const api::Resource& resource, ObjectPtr object, ObjectPtr owner,
+                   std::string finalizer = {});
+Task<Status> release(client::Client& client, const api::Resource& resource, ObjectPtr object, std::string owner_uid,
+                     std::string finalizer = {});
 
 /// Which of the objects (of `resource`, from `informer`, which has the index kByController) belong to `owner`: those it
 /// controls and its selector matches; it adopts matching orphans and releases what no longer matches. Only objects for
-/// which `wanted` holds are adopted or released. The owner is read anew before the first adoption.
+/// which `wanted` holds are adopted or released. The owner is read anew before the first adoption. `finalizer` is as
+/// for adopt().
 Task<Result<std::vector<ObjectPtr>>> claim(client::Client& client, Informer& informer, const api::Resource& owners,
                                            ObjectPtr owner, api::LabelSelector selector,
-                                           std::function<bool(const ObjectPtr&)> wanted);
+                                           std::function<bool(const ObjectPtr&)> wanted, std::string finalizer = {});
 
 }  // namespace brume::controller

@@ -1,6 +1,7 @@
 // Validation of whole objects, as Kubernetes' strategies do it: after decoding and defaulting.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -23,5 +24,8 @@ namespace brume::api {
 
 /// The Invalid error that Kubernetes answers: `Kind.group "name" is invalid: field: message` with its causes.
 [[nodiscard]] Error invalid_error(const Resource& resource, std::string_view name, std::vector<Cause> causes);
+
+/// What keeps a name from being a DNS label (RFC 1123); empty when it is one.
+[[nodiscard]] std::vector<std::string> dns_label_faults(std::string_view name);
 
 }  // namespace brume::api

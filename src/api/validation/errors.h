@@ -69,6 +69,8 @@ class Errors {
   }
   /// Any JSON: strings quoted, everything else as JSON.
   void invalid(const Path& path, const Json& value, std::string_view detail);
+  /// Without the value, where it is of no use.
+  void invalid(const Path& path, std::string_view detail) { add("FieldValueInvalid", "Invalid value", path, detail); }
   void invalid_each(const Path& path, std::string_view value, const Messages& messages) {
     for (const auto& message : messages) invalid(path, value, message);
   }

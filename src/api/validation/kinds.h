@@ -53,9 +53,10 @@ void update_controller_revision(Errors& errors, const Json& object, const Json& 
 void check_replica_counts(Errors& errors, const Json& object, const Json& old);
 void check_stateful_counts(Errors& errors, const Json& object, const Json& old);
 
-// batch.cc
+// batch.cc, batch_status.cc, batch_cron.cc
 void create_job(Errors& errors, const Json& object);
 void update_job(Errors& errors, const Json& object, const Json& old);
+void update_job_status(Errors& errors, const Json& object, const Json& old);
 void create_cron_job(Errors& errors, const Json& object);
 void update_cron_job(Errors& errors, const Json& object, const Json& old);
 

@@ -34,7 +34,7 @@ constexpr std::array kRules = {
     Rules{"apps", "statefulsets", dns1123_label, create_stateful_set, update_stateful_set, check_stateful_counts},
     Rules{"apps", "daemonsets", dns1123_subdomain, create_daemon_set, update_daemon_set, check_replica_counts},
     Rules{"apps", "controllerrevisions", dns1123_subdomain, create_controller_revision, update_controller_revision},
-    Rules{"batch", "jobs", dns1123_subdomain, create_job, update_job},
+    Rules{"batch", "jobs", dns1123_subdomain, create_job, update_job, update_job_status},
     Rules{"batch", "cronjobs", dns1123_subdomain, create_cron_job, update_cron_job},
     Rules{"autoscaling", "horizontalpodautoscalers", dns1123_subdomain, create_autoscaler},
     Rules{"policy", "poddisruptionbudgets", dns1123_subdomain, create_disruption_budget},

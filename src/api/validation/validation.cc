@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api/validation/errors.h"
+#include "api/validation/formats.h"
 #include "api/validation/metadata.h"
 #include "api/validation/pod.h"
 #include "api/validation/rules.h"
@@ -60,5 +61,7 @@ Error invalid_error(const Resource& resource, std::string_view name, std::vector
   if (lines.size() > 1) message += ": [" + join(lines, ", ") + "]";
   return Error{Code::kInvalid, std::move(message), std::move(causes)};
 }
+
+std::vector<std::string> dns_label_faults(std::string_view name) { return validation::dns1123_label(name); }
 
 }  // namespace brume::api

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "../strategy.h"
+#include "brume/api/validation.h"
 #include "brume/base/strings.h"
 
 namespace brume::apiserver::strategies {
@@ -62,23 +63,80 @@ class DaemonSetStrategy final : public Strategy {
   }
 };
 
-// A job selects its pods by its own uid unless told otherwise.
+// Pods are named after a Job, and their host after them.
+void warn_of_name(const Json& object, StrategyContext& context) {
+  const auto name = str(at(object, "metadata"), "name");
+  const auto faults = api::dns_label_faults(name);
+  if (context.warnings == nullptr || faults.empty()) return;
+  context.warnings->push_back(
+      "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is "
+      "recommended: [" +
+      join(faults, " ") + "]");
+}
+
+// Kubernetes cannot keep track of indexed Jobs that are larger than this when many of their indexes fail.
+void warn_of_size(const Json& spec, std::string_view path, StrategyContext& context) {
+  constexpr std::int64_t kManyCompletions = 100'000;
+  constexpr std::int64_t kManyParallel = 10'000;
+  const bool large = str(spec, "completionMode") == "Indexed" && num(spec, "completions") > kManyCompletions &&
+                     num(spec, "parallelism") > kManyParallel;
+  if (context.warnings == nullptr || !large) return;
+  context.warnings->push_back(
+      std::string(path) +
+      ": In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes "
+      "might not be able to track completedIndexes when a big number of indexes fail");
+}
+
+// A job selects its pods by its own uid unless told otherwise. Labels and a selector of the same keys that were given
+// are kept, and refused by validation when they say something else.
 class JobStrategy final : public Strategy {
  public:
   JobStrategy() : Strategy({.generation = true, .garbage = GarbageDefault::kOrphan}) {}
-  Status prepare_create(Json& object, StrategyContext& /*context*/) const override {
+  Status prepare_create(Json& object, StrategyContext& context) const override {
+    warn_of_name(object, context);
+    warn_of_size(at(object, "spec"), "spec", context);
     if (flag(at(object, "spec"), "manualSelector")) return {};
     const std::string uid(str(at(object, "metadata"), "uid"));
     const std::string name(str(at(object, "metadata"), "name"));
     Json& labels = object["spec"]["template"]["metadata"]["labels"];
+    if (!labels.is_object()) labels = Json::object();
     for (const char* key : {"controller-uid", "batch.kubernetes.io/controller-uid"}) {
       if (!labels.contains(key)) labels[key] = uid;
     }
-    for (const char* key : {"job-name", "batch.kubernetes.io/job-name"}) labels[key] = name;
-    // A selector with other requirements stays and is refused by validation, as Kubernetes does.
-    object["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"] = uid;
+    for (const char* key : {"job-name", "batch.kubernetes.io/job-name"}) {
+      if (!labels.contains(key)) labels[key] = name;
+    }
+    Json& wanted = object["spec"]["selector"]["matchLabels"];
+    if (!wanted.is_object()) wanted = Json::object();
+    if (!wanted.contains("batch.kubernetes.io/controller-uid")) wanted["batch.kubernetes.io/controller-uid"] = uid;
     return {};
   }
+  Status prepare_update(Json& object, const Json& old, StrategyContext& context) const override {
+    if (new_generation(object, old)) warn_of_size(at(object, "spec"), "spec", context);
+    return {};
+  }
+};
+
+class CronJobStrategy final : public Strategy {
+ public:
+  CronJobStrategy() : Strategy({.generation = true}) {}
+  Status prepare_create(Json& object, StrategyContext& context) const override {
+    warn_of_name(object, context);
+    warn_of_size(at(object, "spec", "jobTemplate", "spec"), kTemplate, context);
+    return {};
+  }
+  Status prepare_update(Json& object, const Json& old, StrategyContext& context) const override {
+    if (new_generation(object, old)) warn_of_size(at(object, "spec", "jobTemplate", "spec"), kTemplate, context);
+    if (context.warnings != nullptr && str(at(object, "spec"), "schedule").find("TZ") != std::string_view::npos) {
+      context.warnings->push_back(
+          "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see "
+          "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details");
+    }
+    return {};
+  }
+
+ private:
+  static constexpr std::string_view kTemplate = "spec.jobTemplate.spec";
 };
 
 class EndpointSliceStrategy final : public Strategy {
@@ -98,6 +156,7 @@ const Strategy* workload_kind(std::string_view group_resource) {
   static const DeploymentStrategy deployments;
   static const DaemonSetStrategy daemons;
   static const JobStrategy jobs;
+  static const CronJobStrategy cron_jobs;
   static const EndpointSliceStrategy slices;
   static const Strategy counted{{.generation = true}};
   static const Strategy controllers{{.generation = true, .garbage = GarbageDefault::kOrphan}};
@@ -108,7 +167,7 @@ const Strategy* workload_kind(std::string_view group_resource) {
       {"daemonsets.apps", &daemons},
       {"replicationcontrollers", &controllers},
       {"jobs.batch", &jobs},
-      {"cronjobs.batch", &counted},
+      {"cronjobs.batch", &cron_jobs},
       {"endpointslices.discovery.k8s.io", &slices},
   };
   const auto it = kinds.find(group_resource);

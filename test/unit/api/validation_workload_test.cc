@@ -20,7 +20,7 @@ constexpr const char* kDaemonSet =
   "spec":{"selector":{"matchLabels":{"app":"a"}},"template":{"metadata":{"labels":{"app":"a"}},
   "spec":{"containers":[{"name":"c","image":"i"}]}}}})";
 constexpr const char* kJob = R"({"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"a","namespace":"n"},
-  "spec":{"selector":{"matchLabels":{"job":"a"}},"template":{"metadata":{"labels":{"job":"a"}},
+  "spec":{"manualSelector":true,"selector":{"matchLabels":{"job":"a"}},"template":{"metadata":{"labels":{"job":"a"}},
   "spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}}})";
 constexpr const char* kCronJob = R"({"apiVersion":"batch/v1","kind":"CronJob","metadata":{"name":"a","namespace":"n"},
   "spec":{"schedule":"*/5 0-6 1,15 jan-mar mon","jobTemplate":{"spec":{"template":{

@@ -18,27 +18,26 @@ class Bench {
  public:
   using Make = std::unique_ptr<Controller> (*)(Context&);
 
-  explicit Bench(std::vector<Make> makers, Options options = {}) : loop_("test"), api(clock) {
+  explicit Bench(std::vector<Make> makers, Options options = {})
+      : loop_("test"), api(clock), makers_(std::move(makers)), options_(std::move(options)) {
     loop_.start();
     loop_.run_and_wait([&]() -> Task<void> {
-      informers_ = std::make_unique<client::InformerFactory>(api, loop_.executor(), clock);
-      views_ = std::make_unique<PodViews>(informers_->informer("pods"), decode_pod);
-      context_ = std::make_unique<Context>(Context{*informers_, options, *views_});
-      for (auto make : makers) controllers_.push_back(make(*context_));
+      make();
       co_return;
     });
   }
 
   ~Bench() {
-    loop_.run_and_wait([&]() -> Task<void> {
-      for (auto& controller : controllers_) co_await controller->stop();
-      co_await informers_->stop();
-      controllers_.clear();
-      context_.reset();
-      views_.reset();
-      informers_.reset();
-    });
+    loop_.run_and_wait([&]() -> Task<void> { co_await unmake(); });
     loop_.stop();
+  }
+
+  /// The process dies and starts again: all that the controllers and informers had in memory is lost.
+  Task<void> restart() {
+    co_await unmake();
+    make();
+    start();
+    co_await test::settle();
   }
 
   /// Runs a test's body on the loop, with the controllers started.
@@ -116,6 +115,22 @@ class Bench {
   }
 
  private:
+  void make() {
+    informers_ = std::make_unique<client::InformerFactory>(api, loop_.executor(), clock);
+    views_ = std::make_unique<PodViews>(informers_->informer("pods"), decode_pod);
+    context_ = std::make_unique<Context>(Context{*informers_, options_, *views_});
+    for (auto maker : makers_) controllers_.push_back(maker(*context_));
+  }
+
+  Task<void> unmake() {
+    for (auto& controller : controllers_) co_await controller->stop();
+    co_await informers_->stop();
+    controllers_.clear();
+    context_.reset();
+    views_.reset();
+    informers_.reset();
+  }
+
   Loop loop_;
 
  public:
@@ -123,6 +138,8 @@ class Bench {
   test::FakeClient api;
 
  private:
+  std::vector<Make> makers_;
+  Options options_;
   int ips_ = 0;
   std::unique_ptr<client::InformerFactory> informers_;
   std::unique_ptr<PodViews> views_;
