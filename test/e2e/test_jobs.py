@@ -116,6 +116,12 @@ class Jobs(NodeTest):
         self.assertIn('Suspended: Job suspended', events)
         self.assertIn('Resumed: Job resumed', events)
 
+    def test_goes_by_itself(self):
+        self.apply(job('short', 'true', ttlSecondsAfterFinished=1))
+        self.wait_for_condition('short', 'Complete')
+        self.wait_gone('jobs', 'short', BATCH)
+        self.assertEqual([], self.pods_of('short'))
+
     def test_deadline(self):
         self.apply(job('late', 'sleep 100000', activeDeadlineSeconds=1))
         status = self.wait_for_condition('late', 'Failed')
