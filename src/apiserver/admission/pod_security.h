@@ -1,6 +1,8 @@
 // The pod security standards: what the levels `baseline` and `restricted` forbid a pod.
 #pragma once
 
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,7 +18,11 @@ struct PodViolation {
   std::string detail;  ///< who and what: "hostNetwork=true"
 };
 
-/// What of a pod's metadata and spec the level forbids, in the standards' newest version.
-[[nodiscard]] std::vector<PodViolation> pod_violations(const Json& metadata, const Json& spec, PodLevel level);
+/// The standards' newest version, as a minor version of Kubernetes.
+inline constexpr int kLatestPodStandard = std::numeric_limits<int>::max();
+
+/// What of a pod's metadata and spec the level forbids, in the standards' version 1.`minor`.
+[[nodiscard]] std::vector<PodViolation> pod_violations(const Json& metadata, const Json& spec, PodLevel level,
+                                                       int minor = kLatestPodStandard);
 
 }  // namespace brume::apiserver

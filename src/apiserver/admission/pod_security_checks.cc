@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <set>
+#include <span>
 
 #include "brume/base/json.h"
 #include "brume/base/strings.h"
@@ -87,7 +88,6 @@ Found capabilities_baseline(const Json&, const Json& spec) {
 }
 
 Found capabilities_restricted(const Json&, const Json& spec) {
-  if (is_windows(spec)) return {};
   Names wrong;
   const auto keeping = bad_containers(spec, [](const Json& c) {
     const Json& drop = at(context(c), "capabilities", "drop");
@@ -185,7 +185,6 @@ Found probe_hosts(const Json&, const Json& spec) {
 }
 
 Found proc_mount(const Json&, const Json& spec) {
-  if (in_user_namespace(spec)) return {};
   Names wrong;
   const auto bad = bad_containers(spec, [&](const Json& c) {
     const auto type = str(context(c), "procMount");
@@ -198,9 +197,11 @@ Found proc_mount(const Json&, const Json& spec) {
                       containers_text(bad) + " must not set securityContext.procMount to " + in_quotes(wrong)};
 }
 
-Found se_linux(const Json&, const Json& spec) {
-  constexpr std::array<std::string_view, 5> kTypes = {"", "container_t", "container_init_t", "container_kvm_t",
-                                                      "container_engine_t"};
+/// `types` of the list are allowed.
+Found se_linux(const Json& spec, std::size_t types_allowed) {
+  constexpr std::array<std::string_view, 5> kAll = {"", "container_t", "container_init_t", "container_kvm_t",
+                                                    "container_engine_t"};
+  const std::span kTypes(kAll.data(), types_allowed);
   Names types;
   bool user = false;
   bool role = false;
@@ -222,6 +223,9 @@ Found se_linux(const Json&, const Json& spec) {
   return PodViolation{"seLinuxOptions",
                       setters(pod, bad) + " set forbidden securityContext.seLinuxOptions: " + join(what, "; ")};
 }
+
+Found se_linux_1_0(const Json&, const Json& spec) { return se_linux(spec, 4); }
+Found se_linux_1_31(const Json&, const Json& spec) { return se_linux(spec, 5); }
 
 Found app_armor(const Json& metadata, const Json& spec) {
   Names wrong;
@@ -277,9 +281,32 @@ Found seccomp(const Json& spec, bool required) {
 }
 
 Found seccomp_baseline(const Json&, const Json& spec) { return seccomp(spec, false); }
-Found seccomp_restricted(const Json&, const Json& spec) { return is_windows(spec) ? Found{} : seccomp(spec, true); }
+Found seccomp_restricted(const Json&, const Json& spec) { return seccomp(spec, true); }
 
-Found sysctls(const Json&, const Json& spec) {
+/// Before the field there were annotations.
+Found seccomp_annotations(const Json& metadata, const Json& spec) {
+  Names wrong;
+  const auto look = [&](const std::string& key) {
+    const Json& value = at(metadata, "annotations", key);
+    const auto profile = str(value);
+    if (value.is_null() || profile == "runtime/default" || profile == "docker/default" ||
+        profile.starts_with("localhost/")) {
+      return;
+    }
+    wrong.insert(key + "=\"" + std::string(profile) + "\"");
+  };
+  look("seccomp.security.alpha.kubernetes.io/pod");
+  (void)bad_containers(spec, [&](const Json& c) {
+    look("container.seccomp.security.alpha.kubernetes.io/" + std::string(str(c, "name")));
+    return false;
+  });
+  if (wrong.empty()) return {};
+  const Strings list(wrong.begin(), wrong.end());
+  return PodViolation{"seccompProfile", "forbidden " + counted("annotation", list.size()) + " " + join(list, ", ")};
+}
+
+/// The first `count` of the list, which has grown, are safe.
+Found sysctls(const Json& spec, std::size_t count) {
   constexpr std::array<std::string_view, 12> kSafe = {"kernel.shm_rmid_forced",
                                                       "net.ipv4.ip_local_port_range",
                                                       "net.ipv4.tcp_syncookies",
@@ -292,12 +319,18 @@ Found sysctls(const Json&, const Json& spec) {
                                                       "net.ipv4.tcp_keepalive_probes",
                                                       "net.ipv4.tcp_rmem",
                                                       "net.ipv4.tcp_wmem"};
+  const std::span safe(kSafe.data(), count);
   Strings bad;
   for (const auto& sysctl : at(context(spec), "sysctls")) {
-    if (std::ranges::find(kSafe, str(sysctl, "name")) == kSafe.end()) bad.emplace_back(str(sysctl, "name"));
+    if (std::ranges::find(safe, str(sysctl, "name")) == safe.end()) bad.emplace_back(str(sysctl, "name"));
   }
   if (bad.empty()) return {};
   return PodViolation{"forbidden sysctls", join(bad, ", ")};
+}
+
+template <std::size_t count>
+Found sysctls(const Json&, const Json& spec) {
+  return sysctls(spec, count);
 }
 
 Found windows_host_process(const Json&, const Json& spec) {
@@ -309,7 +342,6 @@ Found windows_host_process(const Json&, const Json& spec) {
 }
 
 Found privilege_escalation(const Json&, const Json& spec) {
-  if (is_windows(spec)) return {};
   const auto bad =
       bad_containers(spec, [](const Json& c) { return flag(context(c), "allowPrivilegeEscalation", true); });
   if (bad.empty()) return {};
@@ -318,7 +350,6 @@ Found privilege_escalation(const Json&, const Json& spec) {
 }
 
 Found run_as_non_root(const Json&, const Json& spec) {
-  if (in_user_namespace(spec)) return {};
   const auto says_false = [](const Json& holder) {
     return at(context(holder), "runAsNonRoot").is_boolean() && !flag(context(holder), "runAsNonRoot");
   };
@@ -335,7 +366,6 @@ Found run_as_non_root(const Json&, const Json& spec) {
 }
 
 Found run_as_user(const Json&, const Json& spec) {
-  if (in_user_namespace(spec)) return {};
   const auto is_bad = [](const Json& holder) { return num(context(holder), "runAsUser", -1) == 0; };
   const auto bad = bad_containers(spec, is_bad);
   if (!is_bad(spec) && bad.empty()) return {};
@@ -343,39 +373,93 @@ Found run_as_user(const Json&, const Json& spec) {
 }
 
 using Check = Found (*)(const Json& metadata, const Json& spec);
-struct Entry {
-  Check baseline;  ///< null: the level does not look
-  Check restricted;
+
+/// The check, but for pods of Windows, which have nothing of the kind.
+template <Check check>
+Found unless_windows(const Json& metadata, const Json& spec) {
+  return is_windows(spec) ? Found() : check(metadata, spec);
+}
+
+/// The check, but for pods whose root is nobody on the node (KEP-127).
+template <Check check>
+Found unless_user_namespace(const Json& metadata, const Json& spec) {
+  return in_user_namespace(spec) ? Found() : check(metadata, spec);
+}
+
+struct Version {
+  int from = 0;  ///< minor version 1.x from which on the standard checks so
+  Check check = nullptr;
 };
 
-/// In the order in which violations are reported: by the checks' names.
-constexpr Entry kChecks[] = {{nullptr, privilege_escalation},
-                             {app_armor, app_armor},
-                             {capabilities_baseline, capabilities_restricted},
-                             {host_namespaces, host_namespaces},
-                             {host_path_volumes, nullptr},
-                             {host_ports, host_ports},
-                             {probe_hosts, probe_hosts},
-                             {privileged, privileged},
-                             {proc_mount, proc_mount},
-                             {nullptr, restricted_volumes},
-                             {nullptr, run_as_non_root},
-                             {nullptr, run_as_user},
-                             {se_linux, se_linux},
-                             {seccomp_baseline, seccomp_restricted},
-                             {sysctls, sysctls},
-                             {windows_host_process, windows_host_process}};
+struct Entry {
+  std::string_view id;
+  std::vector<Version> versions;        ///< rising
+  std::string_view stricter_than = "";  ///< the baseline check in whose place this one comes
+};
+
+/// In the order in which violations are reported: by the checks' ids.
+const std::vector<Entry>& baseline_checks() {
+  static const std::vector<Entry> kChecks = {
+      {"appArmorProfile", {{0, app_armor}}},
+      {"capabilities_baseline", {{0, capabilities_baseline}}},
+      {"hostNamespaces", {{0, host_namespaces}}},
+      {"hostPathVolumes", {{0, host_path_volumes}}},
+      {"hostPorts", {{0, host_ports}}},
+      {"hostProbesAndHostLifecycle", {{34, probe_hosts}}},
+      {"privileged", {{0, privileged}}},
+      {"procMount", {{0, proc_mount}, {35, unless_user_namespace<proc_mount>}}},
+      {"seLinuxOptions", {{0, se_linux_1_0}, {31, se_linux_1_31}}},
+      {"seccompProfile_baseline", {{0, seccomp_annotations}, {19, seccomp_baseline}}},
+      {"sysctls", {{0, sysctls<5>}, {27, sysctls<6>}, {29, sysctls<10>}, {32, sysctls<12>}}},
+      {"windowsHostProcess", {{0, windows_host_process}}},
+  };
+  return kChecks;
+}
+
+const std::vector<Entry>& restricted_checks() {
+  static const std::vector<Entry> kChecks = {
+      {"allowPrivilegeEscalation", {{8, privilege_escalation}, {25, unless_windows<privilege_escalation>}}},
+      {"capabilities_restricted",
+       {{22, capabilities_restricted}, {25, unless_windows<capabilities_restricted>}},
+       "capabilities_baseline"},
+      {"procMount_restricted", {{35, proc_mount}}, "procMount"},
+      {"restrictedVolumes", {{0, restricted_volumes}}, "hostPathVolumes"},
+      {"runAsNonRoot", {{0, run_as_non_root}, {35, unless_user_namespace<run_as_non_root>}}},
+      {"runAsUser", {{23, run_as_user}, {35, unless_user_namespace<run_as_user>}}},
+      {"seccompProfile_restricted",
+       {{19, seccomp_restricted}, {25, unless_windows<seccomp_restricted>}},
+       "seccompProfile_baseline"},
+  };
+  return kChecks;
+}
+
+/// How the check is made in the version; null: not at all.
+Check check_in(const Entry& entry, int minor) {
+  Check found = nullptr;
+  for (const auto& version : entry.versions) {
+    if (version.from <= minor) found = version.check;
+  }
+  return found;
+}
 
 }  // namespace
 
-std::vector<PodViolation> pod_violations(const Json& metadata, const Json& spec, PodLevel level) {
+std::vector<PodViolation> pod_violations(const Json& metadata, const Json& spec, PodLevel level, int minor) {
   std::vector<PodViolation> out;
   if (level == PodLevel::kPrivileged) return out;
-  for (const auto& entry : kChecks) {
-    const Check check = level == PodLevel::kBaseline ? entry.baseline : entry.restricted;
-    if (check == nullptr) continue;
+  const bool restricted = level == PodLevel::kRestricted;
+  const auto apply = [&](const Entry& entry) {
+    const Check check = check_in(entry, minor);
+    if (check == nullptr) return;
     if (auto found = check(metadata, spec)) out.push_back(std::move(*found));
+  };
+  for (const auto& entry : baseline_checks()) {
+    const bool replaced = restricted && std::ranges::any_of(restricted_checks(), [&](const Entry& stricter) {
+                            return stricter.stricter_than == entry.id && check_in(stricter, minor) != nullptr;
+                          });
+    if (!replaced) apply(entry);
   }
+  if (restricted) std::ranges::for_each(restricted_checks(), apply);
   return out;
 }
 

@@ -395,6 +395,89 @@ TEST_CASE("admission: pod security") {
   CHECK(w.create("pods", p) != "ok");  // a typing error closes, it does not open
 }
 
+TEST_CASE("admission: pod security by version of the standards") {
+  World w;
+  const auto allowed = [&](const char* level, const char* version, const char* spec) {
+    w.objects.put("namespaces", Json{{"apiVersion", "v1"},
+                                     {"kind", "Namespace"},
+                                     {"metadata",
+                                      {{"name", "ns"},
+                                       {"labels",
+                                        {{"pod-security.kubernetes.io/enforce", level},
+                                         {"pod-security.kubernetes.io/enforce-version", version}}}}}});
+    Json p = pod();
+    p["spec"].merge_patch(*parse_json(spec));
+    const std::string answer = w.create("pods", p);
+    if (answer != "ok") CHECK(answer.find(std::string(level) + ":" + version) != std::string::npos);
+    return answer == "ok";
+  };
+  const char* tcp = R"({"securityContext":{"sysctls":[{"name":"net.ipv4.tcp_rmem","value":"1"}]}})";
+  CHECK_FALSE(allowed("baseline", "v1.31", tcp));
+  CHECK(allowed("baseline", "v1.32", tcp));
+  CHECK(allowed("baseline", "latest", tcp));
+  CHECK(allowed("baseline", "v1.99", tcp));
+  const char* engine = R"({"securityContext":{"seLinuxOptions":{"type":"container_engine_t"}}})";
+  CHECK_FALSE(allowed("baseline", "v1.30", engine));
+  CHECK(allowed("baseline", "v1.31", engine));
+  const char* probe = R"({"containers":[{"name":"c","livenessProbe":{"httpGet":{"host":"a.b"}}}]})";
+  CHECK(allowed("baseline", "v1.33", probe));
+  CHECK_FALSE(allowed("baseline", "v1.34", probe));
+  const char* mount = R"({"hostUsers":false,"containers":[{"name":"c","securityContext":{"procMount":"Unmasked"}}]})";
+  CHECK_FALSE(allowed("baseline", "v1.34", mount));
+  CHECK(allowed("baseline", "v1.35", mount));
+  const char* bare = R"({"securityContext":{"runAsNonRoot":true}})";
+  CHECK(allowed("restricted", "v1.0", bare));  // before the fields were
+  CHECK_FALSE(allowed("restricted", "v1.8", bare));
+  const char* user =
+      R"({"securityContext":{"runAsNonRoot":true,"runAsUser":0,"seccompProfile":{"type":"RuntimeDefault"}},
+    "containers":[{"name":"c","securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}}]})";
+  CHECK(allowed("restricted", "v1.22", user));
+  CHECK_FALSE(allowed("restricted", "v1.23", user));
+  const char* windows = R"({"os":{"name":"windows"},"securityContext":{"runAsNonRoot":true}})";
+  CHECK_FALSE(allowed("restricted", "v1.24", windows));
+  CHECK(allowed("restricted", "v1.25", windows));
+}
+
+TEST_CASE("admission: a namespace's pod security labels") {
+  World w;
+  const auto space = [](const char* labels) {
+    return Json{
+        {"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", {{"name", "ns"}, {"labels", *parse_json(labels)}}}};
+  };
+  Json bad =
+      space(R"({"pod-security.kubernetes.io/enforce":"strict","pod-security.kubernetes.io/warn-version":"1.2"})");
+  CHECK(w.create("namespaces", bad, "ns")
+            .find("metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: "
+                  "\"strict\": must be one of privileged, baseline, restricted") != std::string::npos);
+  Json relabeled = bad;
+  relabeled["metadata"]["labels"]["a"] = "b";
+  CHECK(w.run(Op::kUpdate, "namespaces", "ns", &relabeled, &bad) == "ok");  // the fault is old
+
+  for (const char* name : {"a1", "a2", "a3"}) {
+    Json p = pod(R"({"spec":{"hostPID":true}})");
+    p["metadata"]["name"] = name;
+    p["metadata"]["namespace"] = "ns";
+    p["apiVersion"] = "v1";
+    p["kind"] = "Pod";
+    w.objects.put("pods", p);
+  }
+  const Json old = space("{}");
+  Json raised = space(R"({"pod-security.kubernetes.io/enforce":"baseline"})");
+  w.warnings.clear();
+  CHECK(w.run(Op::kUpdate, "namespaces", "ns", &raised, &old, "", "ns") == "ok");
+  CHECK(w.warnings ==
+        std::vector<std::string>{
+            "existing pods in namespace \"ns\" violate the new PodSecurity enforce level \"baseline:latest\"",
+            "a1 (and 2 other pods): host namespaces"});
+  // What is enforced is told of workloads, too.
+  w.objects.put("namespaces", raised);
+  w.warnings.clear();
+  Json deployment = {{"metadata", {{"name", "d"}}}, {"spec", {{"template", pod(R"({"spec":{"hostIPC":true}})")}}}};
+  CHECK(w.create("deployments.apps", deployment) == "ok");
+  CHECK(w.warnings ==
+        std::vector<std::string>{"would violate PodSecurity \"baseline:latest\": host namespaces (hostIPC=true)"});
+}
+
 TEST_CASE("reviews: access, rules, tokens") {
   World w;
   w.objects.put_defaults();
