@@ -25,6 +25,8 @@ constexpr auto kApart = std::chrono::seconds(1);
 constexpr auto kAfterFailure = std::chrono::seconds(5);
 /// Samples are kept for so long after the last request.
 constexpr auto kKeep = std::chrono::minutes(5);
+/// How often a request looks whether another one has its answer.
+constexpr auto kWaitForOther = std::chrono::milliseconds(10);
 constexpr std::size_t kNodesAtOnce = 16;
 
 std::uint64_t count(const Json& value, const char* key) {
@@ -137,14 +139,36 @@ bool ResourceMetrics::is_ready(std::string_view node) const {
   return false;
 }
 
+ResourceMetrics::Turn ResourceMetrics::take_turn(const std::string& node) {
+  const std::lock_guard lock(mutex_);
+  const auto now = clock_.steady();
+  forget_idle(now);
+  NodeState& state =
+      nodes_.try_emplace(node, NodeState{.history = {}, .last = nullptr, .taken = now, .next = {}}).first->second;
+  if (state.next && now < *state.next) return {.mine = false, .known = state.last};
+  if (state.asking) return {};
+  state.asking = true;
+  return {.mine = true, .known = {}};
+}
+
+void ResourceMetrics::end_turn(const std::string& node) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = nodes_.find(node); found != nodes_.end()) found->second.asking = false;
+}
+
+// Requests that come together, on whatever loops, share one sample: twenty autoscalers ask in the same moment.
 Task<ResourceMetrics::SamplePtr> ResourceMetrics::sample(std::string node) {
-  {
-    const std::lock_guard lock(mutex_);
-    const auto now = clock_.steady();
-    forget_idle(now);
-    const auto found = nodes_.find(node);
-    if (found != nodes_.end() && found->second.next && now < *found->second.next) co_return found->second.last;
+  Turn turn = take_turn(node);
+  while (!turn.mine) {
+    if (turn.known) co_return *turn.known;
+    co_await clock_.sleep(kWaitForOther);
+    turn = take_turn(node);
   }
+  struct End {
+    ResourceMetrics* self;
+    const std::string& node;
+    ~End() { self->end_turn(node); }
+  } const end{this, node};
   SamplePtr first = co_await ask(node);
   if (!first || first->complete) co_return first;
   co_await clock_.sleep(kApart);
@@ -212,7 +236,7 @@ ResourceMetrics::SamplePtr ResourceMetrics::digest(RateHistory& history, const J
 }
 
 void ResourceMetrics::forget_idle(Steady now) {
-  std::erase_if(nodes_, [now](const auto& entry) { return entry.second.taken + kKeep < now; });
+  std::erase_if(nodes_, [now](const auto& entry) { return !entry.second.asking && entry.second.taken + kKeep < now; });
 }
 
 }  // namespace brume::apiserver

@@ -54,10 +54,18 @@ class ResourceMetrics final : public Computed {
     SamplePtr last;  ///< null: the node did not answer
     Steady taken;
     std::optional<Steady> next;  ///< not to be asked before
+    bool asking = false;         ///< a request waits for its answer; others wait for that request
   };
   using Samples = std::map<std::string, SamplePtr>;  ///< by node
 
   Task<Result<std::vector<api::ObjectPtr>>> all(const api::Resource& resource, std::vector<api::ObjectPtr> objects);
+  /// May this request ask? If not, `known` is the answer, or (when it is null) to come.
+  struct Turn {
+    bool mine = false;
+    std::optional<SamplePtr> known;
+  };
+  Turn take_turn(const std::string& node);
+  void end_turn(const std::string& node);
   Task<SamplePtr> sample(std::string node);
   Task<SamplePtr> ask(std::string node);
   SamplePtr digest(RateHistory& history, const Json& summary);

@@ -1,6 +1,8 @@
-// Resources that are another API's form of stored ones: events.k8s.io/v1 Events are core/v1 Events under other names.
+// Resources that are another API's form of stored ones: events.k8s.io/v1 Events are core/v1 Events under other names,
+// autoscaling/v1 HorizontalPodAutoscalers those of v2.
 #include <array>
 
+#include "brume/api/autoscaling.h"
 #include "registry_impl.h"
 
 namespace brume::apiserver {
@@ -46,6 +48,11 @@ void event_to_core(Json& object) {
 }  // namespace
 
 const View* view_of(const api::Resource& resource) {
+  static const View autoscalers{&api::res("horizontalpodautoscalers.autoscaling"), &api::autoscaler_to_v1,
+                                &api::autoscaler_to_v2};
+  if (resource.group == "autoscaling" && resource.version == "v1" && resource.plural == "horizontalpodautoscalers") {
+    return &autoscalers;
+  }
   static const View events{&api::res("events"), &event_to_view, &event_to_core};
   return resource.group == "events.k8s.io" && resource.plural == "events" ? &events : nullptr;
 }

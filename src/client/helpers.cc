@@ -7,6 +7,19 @@
 
 namespace brume::client {
 
+namespace {
+
+Error nothing_there() { return {Code::kNotFound, "the server could not find the requested resource"}; }
+
+}  // namespace
+
+Task<Result<Json>> Client::get_subresource(const Resource& /*resource*/, std::string /*ns*/, std::string /*name*/,
+                                           std::string /*subresource*/) {
+  co_return fail(nothing_there());
+}
+
+Task<Result<Json>> Client::get_raw(std::string /*path*/) { co_return fail(nothing_there()); }
+
 ObjectReference ObjectReference::to(const api::Object& object) {
   return {.api_version = object.api_version(),
           .kind = object.kind(),

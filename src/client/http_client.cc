@@ -125,6 +125,11 @@ class HttpClient final : public Client {
     co_return object(co_await call("GET", path_of(resource, ns, name), {}, {}, {}));
   }
 
+  Task<Result<Json>> get_subresource(const Resource& resource, std::string ns, std::string name,
+                                     std::string subresource) override {
+    return call("GET", path_of(resource, ns, name, subresource), {}, {}, {});
+  }
+  Task<Result<Json>> get_raw(std::string path) override { return call("GET", std::move(path), {}, {}, {}); }
   Task<Result<List>> list(const Resource& resource, ListOptions options) override;
   Task<Result<std::unique_ptr<Watch>>> watch(const Resource& resource, WatchOptions options) override;
 
@@ -138,7 +143,7 @@ class HttpClient final : public Client {
   }
   Task<Result<ObjectPtr>> update(const Resource& resource, std::string ns, std::string name, Json body,
                                  WriteOptions options) override {
-    name_kind(resource, body);
+    if (options.subresource != "scale") name_kind(resource, body);  // a Scale has names of its own
     co_return object(co_await call("PUT", path_of(resource, ns, name, options.subresource), write_query(options),
                                    dump_json(body), {}));
   }

@@ -428,6 +428,7 @@ Task<Status> Assembly::Parts::start_control() {
   controller_options.service_cidr = options.service_cidr;
   controller_options.advertise_address = options.advertise_address;
   controller_options.secure_port = options.https_listen_port;
+  controller_options.horizontal_pod_autoscaler_sync_period = options.horizontal_pod_autoscaler_sync_period;
   controllers = std::make_unique<controller::Controllers>(*control_informers, controller_options);
   BRUME_CO_TRY(auto scheduler_options, make_scheduler_options(options));
   BRUME_CO_TRY(scheduler, scheduler::Scheduler::create(*control_informers, std::move(scheduler_options)));

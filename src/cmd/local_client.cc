@@ -59,6 +59,15 @@ class LocalClient final : public client::Client {
     co_return registry_.get(resource, ns, name);
   }
 
+  Task<Result<Json>> get_subresource(const Resource& resource, std::string ns, std::string name,
+                                     std::string subresource) override {
+    BRUME_CO_CHECK(allow("get", resource, subresource, ns, name));
+    if (subresource != "scale" || resource.subresource(subresource) == nullptr) {
+      co_return fail(Code::kNotFound, "the server could not find the requested resource");
+    }
+    co_return registry_.get_scale(resource, ns, name);
+  }
+
   Task<Result<List>> list(const Resource& resource, client::ListOptions options) override {
     BRUME_CO_CHECK(allow("list", resource, "", options.ns, "", options.field_selector, options.label_selector));
     auto page = co_await registry_.list(resource, query(std::move(options)));

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "brume/api/decode.h"
+#include "brume/base/go_duration.h"
 #include "brume/base/json.h"
 #include "brume/base/strings.h"
 #include "brume/linux/address.h"
@@ -129,6 +130,13 @@ Status set_pids(const std::string& value, ServerOptions& options) {
   return {};
 }
 
+Status set_period(std::string_view flag, const std::string& value, std::chrono::milliseconds& out) {
+  const auto period = parse_go_duration(value);
+  if (!period || *period < std::chrono::milliseconds(100)) return bad(flag, value, "a duration such as 15s");
+  out = std::chrono::floor<std::chrono::milliseconds>(*period);
+  return {};
+}
+
 Status set_thresholds(const std::string& value, ServerOptions& options) {
   auto parsed = node::parse_eviction_thresholds(value);
   if (!parsed) return fail(wrap(std::move(parsed).error(), "--eviction-hard"));
@@ -234,6 +242,11 @@ const std::vector<Flag>& flags() {
        "when pods are refused and evicted; empty for never "
        "(memory.available<100Mi,nodefs.available<5%,nodefs.inodesFree<5%,pid.available<5%)",
        [](S& o, const V& v) { return set_thresholds(v, o); }},
+      {"horizontal-pod-autoscaler-sync-period", 0, Kind::kValue, "TIME",
+       "how often autoscalers look at what their pods use (15s)",
+       [](S& o, const V& v) {
+         return set_period("horizontal-pod-autoscaler-sync-period", v, o.horizontal_pod_autoscaler_sync_period);
+       }},
       {"stop-pods", 0, Kind::kSwitch, "",
        "end all pods when the server stops; else they go on and the next start adopts them",
        [](S& o, const V& v) { return set_switch("stop-pods", v, o.stop_pods); }},

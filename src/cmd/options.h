@@ -1,6 +1,7 @@
 // The server's options: flags and config file, by the same names.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,8 @@ struct ServerOptions {
   log::Format log_format = log::Format::kText;
   std::vector<std::string> allowed_unsafe_sysctls;  ///< that pods may set beside the safe ones
   std::vector<node::EvictionThreshold> eviction_hard = node::default_eviction_thresholds();
-  std::int64_t pod_max_pids = 0;     ///< processes and threads of one pod; 0: no limit
+  std::int64_t pod_max_pids = 0;  ///< processes and threads of one pod; 0: no limit
+  std::chrono::milliseconds horizontal_pod_autoscaler_sync_period{15'000};
   bool stop_pods = false;            ///< end pods when the server stops
   bool disable_agent = false;        ///< no node on this machine: the API, controllers and scheduler alone
   std::string scheduler_config;      ///< a KubeSchedulerConfiguration file; empty: the built-in profiles

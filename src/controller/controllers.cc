@@ -45,6 +45,7 @@ Controllers::Controllers(client::InformerFactory& informers, Options options)
   all.push_back(make_ephemeral_volumes(context));
   all.push_back(make_volume_expand(context));
   all.push_back(make_local_path(context));
+  all.push_back(make_horizontal_pod_autoscaler(context));
   if (context.options.garbage_collection) all.push_back(make_garbage_collector(context));
 }
 

@@ -26,6 +26,7 @@ std::unique_ptr<Controller> make_pod_gc(Context& context);
 std::unique_ptr<Controller> make_disruption(Context& context);
 std::unique_ptr<Controller> make_resource_quota(Context& context);
 std::unique_ptr<Controller> make_event_ttl(Context& context);
+std::unique_ptr<Controller> make_horizontal_pod_autoscaler(Context& context);
 std::unique_ptr<Controller> make_kubernetes_service(Context& context);
 std::unique_ptr<Controller> make_volume_binding(Context& context);
 std::unique_ptr<Controller> make_claim_protection(Context& context);

@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 
+#include "brume/api/selector.h"
 #include "brume/base/random.h"
 #include "brume/base/strings.h"
 #include "brume/base/task.h"
@@ -180,6 +181,7 @@ struct FakeClient::State {
   std::vector<Reactor> reactors;
   std::vector<Call> calls;
   std::vector<std::weak_ptr<Bell>> bells;
+  std::map<std::string, Json> raw;
   int breaks = 0;
   Error break_error;
 
@@ -522,6 +524,47 @@ Task<Result<ObjectPtr>> FakeClient::get(const Resource& resource, std::string ns
   auto object = state->lookup(resource.group_resource(), key_of(ns, name));
   if (!object) co_return not_found(resource, name);
   co_return object;
+}
+
+void FakeClient::set_raw(const std::string& path, Json answer) {
+  std::lock_guard lock(state_->mutex);
+  state_->raw[path] = std::move(answer);
+}
+
+Task<Result<Json>> FakeClient::get_raw(std::string path) {
+  auto state = state_;
+  co_await yield_now();
+  std::lock_guard lock(state->mutex);
+  const auto found = state->raw.find(path);
+  if (found == state->raw.end() || found->second.is_null()) {
+    co_return fail(Code::kNotFound, "the server could not find the requested resource");
+  }
+  co_return found->second;
+}
+
+Task<Result<Json>> FakeClient::get_subresource(const Resource& resource, std::string ns, std::string name,
+                                               std::string subresource) {
+  auto state = state_;
+  co_await yield_now();
+  auto call = call_of("get", resource, ns, name);
+  call.subresource = subresource;
+  if (auto error = state->enter(std::move(call))) co_return fail(*error);
+  std::lock_guard lock(state->mutex);
+  if (resource.subresource(subresource) == nullptr || subresource != "scale") {
+    co_return fail(Code::kNotFound, "the server could not find the requested resource");
+  }
+  const auto object = state->lookup(resource.group_resource(), key_of(ns, name));
+  if (!object) co_return not_found(resource, name);
+  const Json value = object->parse();
+  const Json& selector = at(value, "spec", "selector");
+  const auto parsed = resource.kind == "ReplicationController" ? api::LabelSelector::from_map(selector)
+                                                               : api::LabelSelector::from_json(selector);
+  const auto text = Result<api::LabelSelector>(parsed);
+  Json scale{{"kind", "Scale"}, {"apiVersion", "autoscaling/v1"}, {"metadata", at(value, "metadata")}};
+  scale["spec"]["replicas"] = num(at(value, "spec"), "replicas");
+  scale["status"]["replicas"] = num(at(value, "status"), "replicas");
+  scale["status"]["selector"] = text ? text->to_string() : std::string();
+  co_return scale;
 }
 
 Task<Result<client::List>> FakeClient::list(const Resource& resource, client::ListOptions options) {

@@ -49,6 +49,8 @@ class FakeClient : public client::Client {
                   bool merge = true);
   /// Takes the object away whatever its finalizers say.
   void erase(std::string_view resource, std::string_view ns, std::string_view name);
+  /// What get_raw() answers at that path; null: nothing.
+  void set_raw(const std::string& path, Json answer);
   /// The object or null.
   [[nodiscard]] ObjectPtr find(std::string_view resource, std::string_view ns, std::string_view name) const;
   [[nodiscard]] Json json(std::string_view resource, std::string_view ns, std::string_view name) const;
@@ -68,6 +70,11 @@ class FakeClient : public client::Client {
   // client::Client
 
   Task<Result<ObjectPtr>> get(const api::Resource& resource, std::string ns, std::string name) override;
+  /// Of a Scale, from the fields that built-in kinds have.
+  Task<Result<Json>> get_subresource(const api::Resource& resource, std::string ns, std::string name,
+                                     std::string subresource) override;
+  /// What set_raw() put there.
+  Task<Result<Json>> get_raw(std::string path) override;
   Task<Result<client::List>> list(const api::Resource& resource, client::ListOptions options) override;
   Task<Result<std::unique_ptr<client::Watch>>> watch(const api::Resource& resource,
                                                      client::WatchOptions options) override;

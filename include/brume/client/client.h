@@ -77,6 +77,12 @@ class Client {
  public:
   virtual ~Client() = default;
   virtual Task<Result<ObjectPtr>> get(const Resource& resource, std::string ns, std::string name) = 0;
+  /// A sub-resource that is read, such as scale: its JSON. kNotFound in the server's words where there is none.
+  virtual Task<Result<Json>> get_subresource(const Resource& resource, std::string ns, std::string name,
+                                             std::string subresource);
+  /// What the API has at `path` (a query may be in it): for APIs that others serve, whose resources are in no table.
+  /// kNotFound in the server's words where it has nothing.
+  virtual Task<Result<Json>> get_raw(std::string path);
   virtual Task<Result<List>> list(const Resource& resource, ListOptions options) = 0;
   virtual Task<Result<std::unique_ptr<Watch>>> watch(const Resource& resource, WatchOptions options) = 0;
   /// `body` needs no apiVersion and kind. For a sub-resource such as binding, `name` is the parent's.

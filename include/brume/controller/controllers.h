@@ -30,6 +30,12 @@ struct Options {
   std::size_t terminated_pod_threshold = 12500;  ///< finished pods above it are deleted, oldest first
   std::chrono::seconds event_ttl{3600};
   bool garbage_collection = true;
+
+  std::chrono::milliseconds horizontal_pod_autoscaler_sync_period{15'000};
+  std::chrono::seconds horizontal_pod_autoscaler_downscale_stabilization{300};
+  std::chrono::seconds horizontal_pod_autoscaler_cpu_initialization_period{300};
+  std::chrono::seconds horizontal_pod_autoscaler_initial_readiness_delay{30};
+  double horizontal_pod_autoscaler_tolerance = 0.1;
 };
 
 /// Owner of all controllers. Owner: the loop of `informers`; every call on it.

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "api/defaults/defaults_impl.h"
+#include "brume/api/autoscaling.h"
 
 namespace brume::api::defaults {
 
@@ -108,6 +109,7 @@ void autoscaling(std::string_view version, Json& object) {
     if (!other_metrics) set_absent(*spec, "targetCPUUtilizationPercentage", kCpuPercent);
     return;
   }
+  drop_autoscaler_annotations(object);
   if (is_empty(*spec, "metrics")) {
     Json target = {{"type", "Utilization"}, {"averageUtilization", kCpuPercent}};
     (*spec)["metrics"] = Json::array({{{"type", "Resource"}, {"resource", {{"name", "cpu"}, {"target", target}}}}});

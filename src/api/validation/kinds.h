@@ -71,6 +71,8 @@ void create_priority_class(Errors& errors, const Json& object);
 void update_priority_class(Errors& errors, const Json& object, const Json& old);
 void create_disruption_budget(Errors& errors, const Json& object);
 void create_autoscaler(Errors& errors, const Json& object);
+void update_autoscaler(Errors& errors, const Json& object, const Json& old);
+void status_autoscaler(Errors& errors, const Json& object, const Json& old);
 void create_runtime_class(Errors& errors, const Json& object);
 void update_runtime_class(Errors& errors, const Json& object, const Json& old);
 void create_lease(Errors& errors, const Json& object);

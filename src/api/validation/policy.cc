@@ -1,4 +1,4 @@
-// RBAC, priority classes, disruption budgets, autoscalers, runtime classes, leases, CRDs.
+// RBAC, priority classes, disruption budgets, runtime classes, leases, CRDs.
 #include <algorithm>
 
 #include "api/validation/kinds.h"
@@ -142,42 +142,6 @@ void create_disruption_budget(Errors& errors, const Json& object) {
   if (has(spec, "unhealthyPodEvictionPolicy")) {
     check_enum(errors, path / "unhealthyPodEvictionPolicy", str(spec, "unhealthyPodEvictionPolicy"),
                {"AlwaysAllow", "IfHealthyBudget"});
-  }
-}
-
-void create_autoscaler(Errors& errors, const Json& object) {
-  const Path path("spec");
-  const Json& spec = at(object, "spec");
-  const Json& least = at(spec, "minReplicas");
-  const auto most = num(spec, "maxReplicas");
-  if (least.is_number() && least.get<std::int64_t>() < 1) {
-    errors.invalid(path / "minReplicas", least, "must be greater than or equal to 1");
-  }
-  if (most < 1) errors.invalid(path / "maxReplicas", most, "must be greater than 0");
-  if (least.is_number() && most < least.get<std::int64_t>()) {
-    errors.invalid(path / "maxReplicas", most, "must be greater than or equal to `minReplicas`");
-  }
-  for (const char* key : {"kind", "name"}) {
-    const auto text = str(at(spec, "scaleTargetRef"), key);
-    if (text.empty()) {
-      errors.required(path / "scaleTargetRef" / key);
-    } else {
-      check_format(errors, path / "scaleTargetRef" / key, text, path_segment);
-    }
-  }
-  const Json& percent = at(spec, "targetCPUUtilizationPercentage");
-  if (percent.is_number() && percent.get<std::int64_t>() < 1) {
-    errors.invalid(path / "targetCPUUtilizationPercentage", percent, "must be greater than 0");
-  }
-  std::size_t i = 0;
-  for (const Json& metric : items(at(spec, "metrics"))) {
-    const Path here = (path / "metrics")[i++];
-    if (str(metric, "type").empty()) {
-      errors.required(here / "type", "must specify a metric source type");
-    } else {
-      check_enum(errors, here / "type", str(metric, "type"),
-                 {"ContainerResource", "External", "Object", "Pods", "Resource"});
-    }
   }
 }
 

@@ -2,6 +2,7 @@
 #include "../../../src/apiserver/resource_metrics.h"
 
 #include "brume/base/go_duration.h"
+#include "brume/base/parallel.h"
 #include "catch.h"
 #include "sec_fixture.h"
 #include "support/fake_clock.h"
@@ -23,7 +24,7 @@ class PassingClock : public brume::test::FakeClock {
   Task<void> sleep(std::chrono::steady_clock::duration duration) override {
     ++sleeps;
     advance(duration);
-    co_return;
+    co_await yield_now();
   }
   int sleeps = 0;
 };
@@ -50,6 +51,7 @@ struct ScriptedNode {
   Task<Result<Json>> fetch(std::string node) {
     ++fetches;
     asked = std::move(node);
+    for (int i = 0; slow && i < 20; ++i) co_await yield_now();
     if (broken) co_return fail(Code::kIo, "no route to host");
     Json out{{"node", stats(1.5, start - 24h)}, {"pods", Json::array()}};
     std::map<std::string, Json> pods;
@@ -69,6 +71,7 @@ struct ScriptedNode {
   WallTime start;
   std::vector<Container> containers;
   bool broken = false;
+  bool slow = false;
   int fetches = 0;
   std::string asked;
 };
@@ -209,6 +212,21 @@ TEST_CASE("a container that was started anew counts from zero") {
   REQUIRE(pods.size() == 1);
   CHECK(str(at(at(pods[0], "containers")[0], "usage"), "cpu") == "250m");
   CHECK(str(pods[0], "window") == "21s");  // the other container's
+}
+
+TEST_CASE("requests that come together share one sample") {
+  Bench b;
+  b.node.slow = true;
+  std::size_t answers = 0;
+  brume::test::run([&]() -> Task<void> {
+    const auto ask = [&](std::size_t) -> Task<void> {
+      const auto page = co_await b.metrics.list(kPods, {});
+      answers += page ? page->items.size() : 0;
+    };
+    co_await for_each_parallel(5, ask);
+  });
+  CHECK(answers == 10);
+  CHECK(b.node.fetches == 2);
 }
 
 TEST_CASE("a node that does not answer is not asked again at once") {
