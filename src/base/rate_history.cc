@@ -22,8 +22,7 @@ std::optional<RateHistory::Rate> RateHistory::rate(const std::string& key, const
     if (!base || old_enough) base = found->second;
     if (!old_enough) break;
   }
-  const bool young = began && now.at - *began <= kKeep;
-  if (young && (!base || (base->at + kWindow > now.at && *began < base->at))) base = Reading{*began, 0};
+  if (!base && began && now.at - *began <= kKeep) base = Reading{*began, 0};
   if (!base || now.at - base->at < kShortest || now.total < base->total) return std::nullopt;
   const auto window = std::chrono::duration_cast<std::chrono::nanoseconds>(now.at - base->at);
   const double seconds = std::chrono::duration<double>(window).count();

@@ -25,7 +25,7 @@ class RateHistory {
     std::chrono::nanoseconds window{};
   };
 
-  /// The rate up to `now` since the newest reading that is ten seconds old; where there is none, since the oldest, or
+  /// The rate up to `now` since the newest reading that is ten seconds old, or else since the oldest; without any,
   /// since `began`, when the counter was zero, if that was within the last two minutes. nullopt: nothing is known yet.
   [[nodiscard]] std::optional<Rate> rate(const std::string& key, const Reading& now,
                                          std::optional<WallTime> began = {}) const;
