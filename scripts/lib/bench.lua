@@ -28,8 +28,13 @@ end
 
 function request()
   if method == "GET" then return get end
+  -- wrk itself asks for one before it begins, only to look at it.
   count = count + 1
   if method == "BODIES" then
+    if count == 1 and not begun then
+      begun, count = true, 0
+      return get
+    end
     -- What is asked for beyond the goal until its last answer comes changes nothing.
     if count > goal then return get end
     return wrk.format("POST", nil, nil, (template:gsub("NAME", prefix .. count):gsub("GROUP", count % groups)))
@@ -39,7 +44,7 @@ function request()
 end
 
 function response(status)
-  if not goal then return end
+  if not goal or status ~= 201 then return end
   answered = answered + 1
   if answered >= goal then wrk.thread:stop() end
 end

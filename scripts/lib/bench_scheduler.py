@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import tempfile
 import threading
@@ -67,7 +68,7 @@ class SchedulerBench:
 
     def make_nodes(self):
         for real in self.api.get('/api/v1/nodes')['items']:
-            self.api.call('PATCH', f'/api/v1/nodes/{real["metadata"]["name"]}', {'spec': {'unschedulable': True}})
+            self.api.patch(f'/api/v1/nodes/{real["metadata"]["name"]}', {'spec': {'unschedulable': True}})
 
         def make(api, i):
             name = self.names[i]
@@ -89,7 +90,7 @@ class SchedulerBench:
             now = datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%dT%H:%M:%S.%fZ')
 
             def renew(api, name):
-                api.call('PATCH', f'/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}', {'spec': {'renewTime': now}})
+                api.patch(f'/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}', {'spec': {'renewTime': now}})
             with contextlib.suppress(OSError):
                 self.in_parallel(renew, self.names, 2)
 
@@ -109,7 +110,7 @@ class SchedulerBench:
              self.bench.cluster.url + path + '/pods', '--', 'BODIES', name, file.name, str(count), str(GROUPS)],
             stdout=subprocess.PIPE, text=True), file.name
 
-    def place(self, path, name, spec, count, seconds=300):
+    def place(self, path, name, spec, count, seconds=60):
         """From the first request to the last binding: the seconds."""
         before = self.scheduled()
         began = time.monotonic()
@@ -121,9 +122,8 @@ class SchedulerBench:
                 time.sleep(0.01)
             took = time.monotonic() - began
         finally:
-            if process.poll() is None and time.monotonic() - began > seconds:
-                process.kill()
-            out = process.communicate()[0]
+            process.send_signal(signal.SIGINT)  # its thread has ended; the rest of it waits for the time it was given
+            out = process.communicate(timeout=10)[0]
             os.unlink(file)
         result = json.loads(out.strip().splitlines()[-1])
         if result['failed']:

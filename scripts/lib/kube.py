@@ -76,6 +76,13 @@ class Connection:
     def create(self, path, body, allow=()):
         return self.call('POST', path, body, allow)
 
+    def patch(self, path, body):
+        """A merge patch."""
+        status, data = self.send('PATCH', path, body, 'application/merge-patch+json')
+        if status >= 300:
+            raise ApiError('PATCH', path, status, data)
+        return json.loads(data)
+
     def delete(self, path, body=None, allow=(404,)):
         return self.call('DELETE', path, body, allow)
 
