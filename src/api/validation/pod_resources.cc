@@ -70,15 +70,6 @@ void check_request(Errors& errors, const Path& path, std::string_view name, cons
 
 }  // namespace
 
-void check_container_resource_name(Errors& errors, const Path& path, std::string_view name) {
-  check_resource_name(errors, path, name);
-  if (name.find('/') == std::string_view::npos) {
-    if (!is_container_resource(name)) errors.invalid(path, name, "must be a standard resource for containers");
-  } else if (!is_native_resource(name) && !is_extended_resource(name)) {
-    errors.invalid(path, name, "doesn't follow extended resource name standard");
-  }
-}
-
 Quantity quantity_of(const Json& value) {
   if (value.is_string()) return quantity_or_zero(str(value));
   return value.is_number() ? quantity_or_zero(value.dump()) : Quantity();
