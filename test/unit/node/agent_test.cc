@@ -190,6 +190,28 @@ TEST_CASE("pods bound to the node run; too many are refused; stop leaves them; t
   });
 }
 
+TEST_CASE("a pod that was deleted by force leaves its room to others while its containers still end") {
+  with_agent([](Fixture& f) -> Task<void> {
+    auto agent = f.make();
+    auto started = co_await agent->start();
+    REQUIRE(started.has_value());
+    for (const char* name : {"a", "b", "c"}) f.add_pod(name);  // as many as fit
+    bool ok = co_await eventually([&] { return f.phase("a") == "Running" && f.phase("c") == "Running"; });
+    REQUIRE(ok);
+    f.runtime.obey_all = false;
+    f.client.erase("pods", "default", "a");
+    f.add_pod("d");
+    ok = co_await eventually([&] { return f.phase("d") == "Running"; });
+    CHECK(ok);
+    CHECK(f.runtime.sandboxes.contains("uid-a"));
+    f.add_pod("e");
+    ok = co_await eventually([&] { return f.phase("e") == "Failed"; });
+    CHECK(ok);
+    f.runtime.obey_all = true;
+    co_await agent->stop();
+  });
+}
+
 TEST_CASE("what a kill left half made goes, and its pod starts afresh") {
   with_agent([](Fixture& f) -> Task<void> {
     f.runtime.sandboxes["uid-a"] = {"uid-a", 1, "/fake/netns/uid-a", {}};
