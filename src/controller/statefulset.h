@@ -29,6 +29,7 @@ class StatefulSetController final : public Controller {
     std::vector<ObjectPtr> pods = {};
     std::vector<Member> replicas = {};   // by ordinal, from the first
     std::vector<Member> condemned = {};  // outside the range of ordinals, the highest first
+    std::vector<Member> beyond = {};     // wanted, but not in this round: too many before them lack
     std::int64_t deleted_for_update = 0;
 
     [[nodiscard]] const Member* first_unavailable() const;
@@ -62,7 +63,7 @@ class StatefulSetController final : public Controller {
   void look_again(const World& world);
 
   // statefulset_pods.cc
-  Task<Status> create_pod(const StatefulSet& set, const Member& member);
+  Task<Status> create_pod(const World& world, const Member& member);
   Task<Status> repair_pod(const StatefulSet& set, const Member& member);
   Task<Status> delete_pod(const StatefulSet& set, const Member& member);
   Task<Status> create_claims(const StatefulSet& set, const Member& member);

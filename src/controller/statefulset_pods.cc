@@ -19,7 +19,7 @@ Status gather(const std::vector<Error>& errors) {
 
 ClaimSide side_of(const StatefulSet& set, const Member& member) {
   return {.set = *set.object,
-          .pod_name = member.name(),
+          .pod_name = set.pod_name(member.ordinal),
           .pod_uid = member.uid(),
           .in_range = set.in_range(member.ordinal),
           .retention = set.retention()};
@@ -40,14 +40,17 @@ void StatefulSetController::pod_event(const StatefulSet& set, std::string_view v
 // Pods
 // -----------------------------------------------------------------------------------------------------------------
 
-Task<Status> StatefulSetController::create_pod(const StatefulSet& set, const Member& member) {
-  const auto name = member.name();
+Task<Status> StatefulSetController::create_pod(const World& world, const Member& member) {
+  const auto& set = world.set;
+  const auto name = set.pod_name(member.ordinal);
   auto claimed = co_await create_claims(set, member);
   if (!claimed) {
     pod_event(set, "Create", name, claimed);
     co_return claimed;
   }
-  auto created = co_await client().create(pods_.resource(), set.object->ns(), member.wanted);
+  const auto& revision = member.revision == world.current.name() ? world.current : world.update;
+  Json pod = make_pod(set, revision.pod_template(), revision.name(), member.ordinal);
+  auto created = co_await client().create(pods_.resource(), set.object->ns(), std::move(pod));
   // Another's pod of that name is waited for; its end brings the set back.
   if (!created && created.error().code == Code::kAlreadyExists) co_return fail(created.error());
   const Status done = created ? Status{} : fail(created.error());
@@ -73,7 +76,7 @@ Task<Status> StatefulSetController::repair_pod(const StatefulSet& set, const Mem
   if (!member.in_order) {
     auto claimed = co_await create_claims(set, member);
     if (!claimed) {
-      pod_event(set, "Update", member.name(), claimed);
+      pod_event(set, "Update", set.pod_name(member.ordinal), claimed);
       co_return claimed;
     }
   }
@@ -85,11 +88,11 @@ Task<Status> StatefulSetController::repair_pod(const StatefulSet& set, const Mem
     const bool named = update_identity(set, ordinal, pod);
     return update_storage(set, ordinal, pod) || named;
   };
-  auto written =
-      co_await client::retry_on_conflict(client(), pods_.resource(), set.object->ns(), member.name(), change);
+  auto written = co_await client::retry_on_conflict(client(), pods_.resource(), set.object->ns(),
+                                                    set.pod_name(member.ordinal), change);
   if (written) pod_writes_.created(set.object->key(), (*written)->resource_version());
   const Status done = written ? Status{} : fail(written.error());
-  pod_event(set, "Update", member.name(), done);
+  pod_event(set, "Update", set.pod_name(member.ordinal), done);
   co_return done;
 }
 
@@ -114,7 +117,7 @@ Task<Status> StatefulSetController::create_claims(const StatefulSet& set, const 
     }
     auto created = co_await client().create(claims_.resource(), set.object->ns(), std::move(claim));
     const auto what = "Create Claim " + name;
-    const auto where = "Pod " + member.name() + " in StatefulSet " + set.name();
+    const auto where = "Pod " + set.pod_name(member.ordinal) + " in StatefulSet " + set.name();
     if (created) {
       claim_writes_.created(set.object->key(), (*created)->resource_version());
       events_.normal(*set.object, "SuccessfulCreate", what + " " + where + " success");
@@ -175,7 +178,7 @@ Task<Status> StatefulSetController::own_claims(const StatefulSet& set, const Mem
     if (!written) {
       auto failed =
           fail(wrap(written.error(), "could not update claim " + claim->name() + " for delete policy ownerRefs"));
-      pod_event(set, "Update", member.name(), failed);
+      pod_event(set, "Update", set.pod_name(member.ordinal), failed);
       co_return failed;
     }
     claim_writes_.created(set.object->key(), (*written)->resource_version());

@@ -5,6 +5,13 @@
 
 namespace brume::controller {
 
+namespace {
+
+// So many pods that lack are looked at in one round; the next come when these are there. A set may ask for billions.
+constexpr std::int64_t kMostMissing = 500;
+
+}  // namespace
+
 // The first of the pods that are wanted, then of those that are not, that is not available.
 const Member* StatefulSetController::World::first_unavailable() const {
   const auto lacks = [](const Member& member) { return member.unavailable(); };
@@ -15,13 +22,17 @@ const Member* StatefulSetController::World::first_unavailable() const {
 
 void StatefulSetController::sort_members(World& world) {
   const auto& set = world.set;
-  world.replicas.resize(static_cast<std::size_t>(set.replicas()));
+  const auto size = std::min(set.replicas(), static_cast<std::int64_t>(world.pods.size()) + kMostMissing);
+  world.replicas.resize(static_cast<std::size_t>(size));
   for (const auto& pod : world.pods) {
     auto member = member_of(set, pod, context_.pods.of(pod), pod_claims_.of(pod), world.now);
-    if (set.in_range(member.ordinal)) {
-      world.replicas[static_cast<std::size_t>(member.ordinal - set.start())] = std::move(member);
-    } else {
+    const auto index = static_cast<std::size_t>(member.ordinal - set.start());
+    if (!set.in_range(member.ordinal)) {
       world.condemned.push_back(std::move(member));
+    } else if (index < world.replicas.size()) {
+      world.replicas[index] = std::move(member);
+    } else {
+      world.beyond.push_back(std::move(member));
     }
   }
   std::sort(world.condemned.begin(), world.condemned.end(),
@@ -30,15 +41,14 @@ void StatefulSetController::sort_members(World& world) {
     auto& member = world.replicas[i];
     if (member.there()) continue;
     member.ordinal = set.start() + static_cast<std::int64_t>(i);
-    const auto& revision = made_from_current(set, member.ordinal) ? world.current : world.update;
-    member.revision = revision.name();
-    member.wanted = make_pod(set, revision.pod_template(), revision.name(), member.ordinal);
+    member.revision = made_from_current(set, member.ordinal) ? world.current.name() : world.update.name();
   }
 }
 
 Task<Status> StatefulSetController::sync(World& world) {
   sort_members(world);
-  const auto moved = world.set.object->deleting() ? Status{} : co_await move(world);
+  Status moved;
+  if (!world.set.object->deleting()) moved = co_await move(world);
   const auto reported = co_await report(world);
   look_again(world);
   co_return moved ? reported : moved;
@@ -95,7 +105,7 @@ Task<Result<bool>> StatefulSetController::keep_replica(World& world, std::size_t
   }
   if (!member.there()) {
     if (claims_stale(set, member)) co_return true;
-    BRUME_CO_CHECK(co_await create_pod(set, member));
+    BRUME_CO_CHECK(co_await create_pod(world, member));
     co_return ordered;
   }
   if (member.phase == PodPhase::kPending) {
@@ -124,6 +134,7 @@ Task<Status> StatefulSetController::report(const World& world) {
   MemberCounts counts;
   count_members(world.replicas, world.current.name(), world.update.name(), counts);
   count_members(world.condemned, world.current.name(), world.update.name(), counts);
+  count_members(world.beyond, world.current.name(), world.update.name(), counts);
   counts.current -= world.deleted_for_update;
   std::string current = world.current.name();
   // The update is complete: what was the update is the current revision now.

@@ -53,8 +53,6 @@ PodClaims decode_pod_claims(const Object& pod) {
   return out;
 }
 
-std::string Member::name() const { return pod ? pod->name() : std::string(str(at(wanted, "metadata"), "name")); }
-
 namespace {
 
 bool identity_matches(const Object& pod) { return pod.label(kPodNameLabel) == pod.name(); }

@@ -60,7 +60,6 @@ PodClaims decode_pod_claims(const Object& pod);
 struct Member {
   std::int64_t ordinal = 0;
   ObjectPtr pod = {};  ///< null: not there
-  Json wanted = {};    ///< what to create when it is not there
   std::string revision = {};
   PodPhase phase = PodPhase::kPending;
   bool ready = false;  ///< running and ready
@@ -71,7 +70,6 @@ struct Member {
   [[nodiscard]] bool deleting() const { return pod && pod->deleting(); }
   [[nodiscard]] bool finished() const { return pod && (phase == PodPhase::kFailed || phase == PodPhase::kSucceeded); }
   [[nodiscard]] bool unavailable() const { return !available || deleting(); }
-  [[nodiscard]] std::string name() const;
   [[nodiscard]] std::string uid() const { return pod ? pod->uid() : ""; }
 };
 Member member_of(const StatefulSet& set, const ObjectPtr& pod, const PodView& view, const PodClaims& claims,

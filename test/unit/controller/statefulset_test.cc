@@ -149,6 +149,20 @@ TEST_CASE("Parallel makes and deletes all pods at once") {
   });
 }
 
+TEST_CASE("a set that asks for more pods than there can be is served piece by piece") {
+  Bench b({make_statefulset});
+  b.run([&]() -> Task<void> {
+    b.api.seed("statefulsets.apps", stateful_set(2'000'000'000, {{"podManagementPolicy", "Parallel"}}));
+    co_await test::settle(100);
+    const auto first = b.api.all("pods").size();
+    CHECK(first >= 500);
+    CHECK(first < 5000);
+    b.edit("statefulsets.apps", "default", "web", [](Json& set) { set["spec"]["replicas"] = 1; });
+    co_await b.rest(10);
+    CHECK(b.api.count("create", "pods") < 10'000);
+  });
+}
+
 TEST_CASE("ordinals may start elsewhere, and move") {
   Bench b({make_statefulset});
   b.run([&]() -> Task<void> {
