@@ -1,5 +1,6 @@
 """StatefulSets, driven by kubectl as a person would."""
 import json
+import signal
 import unittest
 
 from harness import IMAGE_NEXT, NodeTest, deployment, is_ready, needs_dns, service, wait_for
@@ -16,8 +17,11 @@ def stateful_set(name, *command, replicas=1, spec=None, **pod_spec):
 
 
 class StatefulSets(NodeTest):
+    def living(self, name='web'):
+        return [p for p in self.node.pods('app=' + name, self.ns) if 'deletionTimestamp' not in p['metadata']]
+
     def names(self, name='web'):
-        return [p['metadata']['name'] for p in self.node.pods('app=' + name, self.ns) if 'deletionTimestamp' not in p['metadata']]
+        return [p['metadata']['name'] for p in self.living(name)]
 
     def versions(self):
         return {name: self.sh(name, 'echo $HELLO_VERSION').strip() for name in self.names()}
@@ -127,6 +131,22 @@ class StatefulSets(NodeTest):
         revision = wait_for(lambda: self.get('controllerrevisions')['items'], 10)[0]['metadata']['name']
         refused = self.kubectl('patch', 'controllerrevision', revision, '--type=merge', '-p', '{"data":{"spec":null}}')
         self.assertIn('field is immutable', refused.stderr)
+
+    def test_an_update_goes_on_after_the_server_was_killed(self):
+        self.apply(stateful_set('web', replicas=3), stateful_set('wide', replicas=3, spec={'podManagementPolicy': 'Parallel'}))
+        self.settled()
+        self.settled('wide')
+        before = {p['metadata']['name']: p['metadata']['uid'] for p in self.living('web')}
+        self.k('set', 'image', 'sts/web', 'main=' + IMAGE_NEXT)
+        self.k('scale', 'sts/wide', '--replicas=6')
+        wait_for(lambda: {p['metadata']['name']: p['metadata']['uid'] for p in self.living('web')} != before, 20, 0.01)
+        self.node.stop(signal.SIGKILL)
+        self.node.start()
+        self.settled()
+        self.settled('wide')
+        self.assertEqual({'web-0': '1.1', 'web-1': '1.1', 'web-2': '1.1'}, self.versions())
+        self.assertEqual([f'wide-{i}' for i in range(6)], self.names('wide'))
+        self.assertEqual(2, len([r for r in self.get('controllerrevisions')['items'] if r['metadata']['labels']['app'] == 'web']))
 
 
 if __name__ == '__main__':
