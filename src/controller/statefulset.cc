@@ -126,12 +126,8 @@ Task<Result<std::vector<ObjectPtr>>> StatefulSetController::pods_of(ObjectPtr se
     return parsed && parsed->first == name;
   };
   BRUME_CO_TRY(auto claimed, co_await claim(client(), pods_, sets_.resource(), set, selector, is_member));
-  std::vector<ObjectPtr> out;
-  for (const auto& pod : claimed) {
-    auto now = pods_.get(pod->key());
-    if (now && now->uid() == pod->uid() && is_member(now)) out.push_back(std::move(now));
-  }
-  co_return out;
+  std::erase_if(claimed, [&](const ObjectPtr& pod) { return !is_member(pod); });
+  co_return claimed;
 }
 
 // Revisions

@@ -54,13 +54,14 @@ class StatefulSetController final : public Controller {
 
   // statefulset_sync.cc
   Task<Status> sync(World& world);
+  void refresh(World& world);
   void sort_members(World& world);
   Task<Result<bool>> run(const World& world, std::size_t count, Step step);
   Task<Status> move(World& world);
   Task<Result<bool>> keep_replica(World& world, std::size_t i);
   Task<Result<bool>> drop_condemned(World& world, std::size_t i);
   Task<Status> report(const World& world);
-  void look_again(const World& world);
+  void look_again(World& world);
 
   // statefulset_pods.cc
   Task<Status> create_pod(const World& world, const Member& member);

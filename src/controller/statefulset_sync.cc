@@ -20,6 +20,16 @@ const Member* StatefulSetController::World::first_unavailable() const {
   return last != condemned.rend() ? &*last : nullptr;
 }
 
+// Takes the newest version of each pod that the copy has, and leaves out what is gone.
+void StatefulSetController::refresh(World& world) {
+  std::vector<ObjectPtr> pods;
+  for (const auto& pod : world.pods) {
+    auto now = pods_.get(pod->key());
+    if (now && now->uid() == pod->uid()) pods.push_back(std::move(now));
+  }
+  world.pods = std::move(pods);
+}
+
 void StatefulSetController::sort_members(World& world) {
   const auto& set = world.set;
   const auto size = std::min(set.replicas(), static_cast<std::int64_t>(world.pods.size()) + kMostMissing);
@@ -46,6 +56,7 @@ void StatefulSetController::sort_members(World& world) {
 }
 
 Task<Status> StatefulSetController::sync(World& world) {
+  refresh(world);
   sort_members(world);
   Status moved;
   if (!world.set.object->deleting()) moved = co_await move(world);
@@ -161,13 +172,12 @@ Task<Status> StatefulSetController::report(const World& world) {
 }
 
 // No event will tell that a ready pod has become available.
-void StatefulSetController::look_again(const World& world) {
+void StatefulSetController::look_again(World& world) {
+  refresh(world);
   const auto wait = std::chrono::seconds(world.set.min_ready_seconds());
   std::optional<WallTime> next;
   for (const auto& pod : world.pods) {
-    const auto now = pods_.get(pod->key());
-    if (!now || now->uid() != pod->uid()) continue;
-    const auto& view = context_.pods.of(now);
+    const auto& view = context_.pods.of(pod);
     if (!view.ready || view.available(wait.count(), clock().now())) continue;
     next = next ? std::min(*next, view.ready_since + wait) : view.ready_since + wait;
   }

@@ -476,9 +476,16 @@ TEST_CASE("an update to pods that never run stops, and going back mends it") {
     co_await b.rest();
     CHECK(status(b)["updatedNumberScheduled"] == 1);
     CHECK(status(b)["numberAvailable"] == 2);
+    std::set<std::string> kept;
+    for (const auto& pod : b.api.all("pods")) {
+      if (str(pod->parse()["spec"]["containers"][0], "image") == "web:1") kept.insert(pod->uid());
+    }
+    CHECK(kept.size() == 2);
     set_image(b, "web:1");
     co_await converge(b, 20);
     CHECK(pods(b) == "n0=web:1 n1=web:1 n2=web:1");
+    for (const auto& pod : b.api.all("pods")) kept.erase(pod->uid());
+    CHECK(kept.empty());  // none of the old ones was restarted
     CHECK(revisions(b) == 2);
     std::int64_t highest = 0;
     for (const auto& r : b.api.all("controllerrevisions.apps"))
