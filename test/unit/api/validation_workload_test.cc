@@ -77,7 +77,7 @@ TEST_CASE("stateful sets") {
               {"spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0"}},
              {R"({"spec":{"persistentVolumeClaimRetentionPolicy":{"whenDeleted":"X"}}})",
               {R"(spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Unsupported value: "X": )"
-               R"(supported values: "Delete", "Retain")"}},
+               R"(supported values: "Retain", "Delete")"}},
              {R"({"spec":{"template":{"spec":{"restartPolicy":"Never"}}}})",
               {R"(spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always")"}}});
   check_updates(
