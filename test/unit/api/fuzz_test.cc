@@ -4,9 +4,16 @@
 #include <vector>
 
 #include "catch.h"
+#include "support/tzif.h"
 
 #define LLVMFuzzerTestOneInput fuzz_yaml
 #include "yaml_fuzz.cc"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_cron_schedule
+#include "cron_schedule_fuzz.cc"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_time_zone
+#include "../base/time_zone_fuzz.cc"
 #undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput fuzz_quantity
 #include "quantity_fuzz.cc"
@@ -94,4 +101,18 @@ TEST_CASE("fuzz: stored objects") {
        R"({"metadata":{"finalizers":["a"],"generation":2,"ownerReferences":[{"controller":true,"name":"y"}],"resourceVersion":"3"}})",
        R"({"metadata":{}})"},
       "{}[]:,\"\\ua0n", 10'000);
+}
+
+TEST_CASE("fuzz: schedules") {
+  drive(fuzz_cron_schedule,
+        {"*/15 1-3 1,15 jan-mar mon", "@every 1h30m1.5s", "CRON_TZ=UTC 0/5 ? * 2 sun-sat/2", "59 23 31 2 *", "@weekly"},
+        "0123456789*/?-, @.hmsTZ=", 5000);
+}
+
+TEST_CASE("fuzz: time zones") {
+  using namespace brume::test;
+  drive(fuzz_time_zone,
+        {tzif_berlin(), tzif_new_york(), tzif_sao_paulo(),
+         tzif({{3600, false}, {7200, true}}, {{1000, 1}, {2000, 0}}, "", false)},
+        std::string_view("\0\1\377TZif2AB,MJ.0159-<>:/\n", 24), 10'000);
 }

@@ -291,3 +291,42 @@ TEST_CASE("an indexed Job's status") {
         "status.failedIndexes: Invalid value: \"1,3-5\": failedIndexes and completedIndexes overlap at index: 3");
   CHECK(status_faults(with_limit.c_str(), R"({"succeeded":3})", R"({"succeeded":2})").empty());
 }
+
+TEST_CASE("a CronJob's schedule and zone") {
+  constexpr const char* kCronJob = R"({"apiVersion":"batch/v1","kind":"CronJob","metadata":{"name":"a","namespace":"n"},
+    "spec":{"schedule":"0 * * * *","jobTemplate":{"spec":{"template":{
+    "spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}}}}})";
+  check_all(
+      "cronjobs.batch", kCronJob,
+      {{R"({"spec":{"timeZone":"UTC","schedule":"@every 5m"}})", {}},
+       {R"({"spec":{"timeZone":""}})",
+        {"spec.timeZone: Invalid value: \"\": timeZone must be nil or non-empty string"}},
+       {R"({"spec":{"timeZone":"Nowhere/Land"}})",
+        {"spec.timeZone: Invalid value: \"Nowhere/Land\": unknown time zone Nowhere/Land"}},
+       {R"({"spec":{"timeZone":"Nowhere/../Land"}})",
+        {"spec.timeZone: Invalid value: \"Nowhere/../Land\": unknown time zone Nowhere/../Land"}},
+       {R"({"spec":{"timeZone":"Local"}})",
+        {"spec.timeZone: Invalid value: \"Local\": timeZone must be an explicit time zone as defined in "
+         "https://www.iana.org/time-zones"}},
+       {R"({"spec":{"schedule":"TZ=0"}})",
+        {"spec.schedule: Invalid value: \"TZ=0\": invalid schedule format: runtime error: slice bounds out of range "
+         "[:-1]",
+         "spec.schedule: Invalid value: \"TZ=0\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead"}},
+       {R"({"spec":{"jobTemplate":{"spec":{"manualSelector":true,"selector":{"matchLabels":{"a":"b"}}}}}})",
+        {"spec.jobTemplate.spec.selector: Invalid value: {\"matchLabels\":{\"a\":\"b\"}}: `selector` will be "
+         "auto-generated",
+         "spec.jobTemplate.spec.manualSelector: Unsupported value: true: supported values: \"nil\", \"false\""}},
+       {R"({"metadata":{"name":"a012345678901234567890123456789012345678901234567890"}})", {}},
+       {R"({"metadata":{"name":"a0123456789012345678901234567890123456789012345678901"}})",
+        {"metadata.name: Invalid value: \"a0123456789012345678901234567890123456789012345678901\": must be no more "
+         "than 52 characters"}}});
+  // One that has a zone in its schedule already may keep it.
+  const auto& resource = res("cronjobs.batch");
+  const Json old = made(resource, kCronJob, R"({"spec":{"schedule":"TZ=UTC 0 * * * *"}})");
+  CHECK(validate_update(resource, made(resource, kCronJob, R"({"spec":{"schedule":"CRON_TZ=UTC 5 * * * *"}})"), old)
+            .empty());
+  CHECK(lines(validate_update(
+            resource, made(resource, kCronJob, R"({"spec":{"schedule":"TZ=UTC 5 * * * *","timeZone":"UTC"}})"), old)) ==
+        Lines{"spec.schedule: Invalid value: \"TZ=UTC 5 * * * *\": cannot use both timeZone field and TZ or CRON_TZ in "
+              "schedule"});
+}
