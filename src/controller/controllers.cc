@@ -29,6 +29,7 @@ Controllers::Controllers(client::InformerFactory& informers, Options options)
   all.push_back(make_statefulset(context));
   all.push_back(make_daemonset(context));
   all.push_back(make_job(context));
+  all.push_back(make_cronjob(context));
   all.push_back(make_ttl_after_finished(context));
   all.push_back(make_endpoint_slice(context));
   all.push_back(make_endpoints(context));

@@ -16,6 +16,7 @@ std::unique_ptr<Controller> make_endpoint_slice(Context& context);
 std::unique_ptr<Controller> make_endpoints(Context& context);
 std::unique_ptr<Controller> make_job(Context& context);
 std::unique_ptr<Controller> make_ttl_after_finished(Context& context);
+std::unique_ptr<Controller> make_cronjob(Context& context);
 std::unique_ptr<Controller> make_namespace(Context& context);
 std::unique_ptr<Controller> make_service_account(Context& context);
 std::unique_ptr<Controller> make_root_ca(Context& context);

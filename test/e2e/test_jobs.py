@@ -1,4 +1,5 @@
 """Jobs and CronJobs, driven by kubectl as a person would."""
+import datetime
 import signal
 
 from harness import IMAGE, NodeTest, pod, wait_for
@@ -135,6 +136,39 @@ class Jobs(NodeTest):
         left = wait_for(lambda: [p for p in self.pods_of('parent') if 'ownerReferences' not in p['metadata'] and
                                  'finalizers' not in p['metadata']], 20, message='the pod has neither owner nor finalizer')
         self.assertEqual('Running', left[0]['status']['phase'])
+
+
+class CronJobs(NodeTest):
+    def jobs_of(self, name):
+        items = self.node.api('GET', f'/{BATCH}/namespaces/{self.ns}/jobs').json()['items']
+        return [j for j in items if any(o['name'] == name for o in j['metadata'].get('ownerReferences', []))]
+
+    def test_runs_by_hand_and_by_schedule(self):
+        self.k('create', 'cronjob', 'often', f'--image={IMAGE}', '--schedule=@every 1s', '--', 'echo', 'tick')
+        job = wait_for(lambda: self.jobs_of('often'), 20)[0]
+        minutes = int(job['metadata']['name'].removeprefix('often-'))
+        at = job['metadata']['annotations']['batch.kubernetes.io/cronjob-scheduled-timestamp']
+        self.assertEqual(minutes, int(datetime.datetime.fromisoformat(at.replace('Z', '+00:00')).timestamp()) // 60)
+        self.k('patch', 'cronjob', 'often', '-p', '{"spec":{"suspend":true}}')
+        self.k('wait', '--for=condition=complete', 'job/' + job['metadata']['name'], '--timeout=30s')
+        wait_for(lambda: 'lastSuccessfulTime' in self.peek('cronjobs', 'often', BATCH)['status'], 10)
+        self.assertIn('lastScheduleTime', self.peek('cronjobs', 'often', BATCH)['status'])
+        self.assertRegex(self.k('get', 'cronjobs'), r'NAME +SCHEDULE +TIMEZONE +SUSPEND +ACTIVE +LAST SCHEDULE +AGE\n'
+                         r'often +@every 1s +<none> +True +\d +\d+s +\d+s')
+        self.assertIn(f'SuccessfulCreate: Created job {job["metadata"]["name"]}', self.events('often'))
+        self.assertTrue(self.wait_event('often', 'SawCompletedJob: Saw completed job: '))
+        self.k('create', 'job', 'by-hand', '--from=cronjob/often')
+        self.k('wait', '--for=condition=complete', 'job/by-hand', '--timeout=30s')
+        self.assertEqual('tick\n', self.k('logs', 'job/by-hand'))
+        self.k('delete', 'cronjob', 'often')
+        self.wait(lambda: not self.jobs_of('often'), message='its jobs are gone')
+
+    def test_refused(self):
+        bad = self.kubectl('create', 'cronjob', 'bad', f'--image={IMAGE}', '--schedule=61 * * * *')
+        self.assertIn('end of range (61) above maximum (59): 61', bad.stderr)
+        self.k('create', 'cronjob', 'zoned', f'--image={IMAGE}', '--schedule=0 0 * * *')
+        bad = self.kubectl('patch', 'cronjob', 'zoned', '-p', '{"spec":{"timeZone":"Nowhere/Land"}}')
+        self.assertIn('unknown time zone Nowhere/Land', bad.stderr)
 
 
 class JobsAndCrashes(NodeTest):

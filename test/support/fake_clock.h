@@ -50,6 +50,12 @@ class FakeClock : public Clock {
     }
   }
 
+  /// Sets the wall clock on or back, as a person or NTP does; nobody wakes.
+  void set_wall(std::chrono::steady_clock::duration by) {
+    std::lock_guard lock(mutex_);
+    wall_ += std::chrono::duration_cast<WallTime::duration>(by);
+  }
+
   /// How many tasks sleep now.
   [[nodiscard]] std::size_t sleepers() const {
     std::lock_guard lock(mutex_);
