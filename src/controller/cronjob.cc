@@ -1,6 +1,8 @@
 // CronJobs: a Job at each time of a schedule.
 #include <algorithm>
+#include <array>
 #include <cstdio>
+#include <unordered_map>
 
 #include "brume/api/cron_schedule.h"
 #include "cronjob_times.h"
@@ -234,8 +236,9 @@ Task<Status> CronJobController::trim(Sync& sync) {
     ObjectPtr job;
     WallTime started;
   };
-  for (const auto& [type, keep] :
-       {std::pair{"Complete", sync.view.keep_succeeded}, {"Failed", sync.view.keep_failed}}) {
+  const std::array limits = {std::pair("Complete", sync.view.keep_succeeded),
+                             std::pair("Failed", sync.view.keep_failed)};
+  for (const auto& [type, keep] : limits) {
     if (!keep) continue;
     std::vector<Finished> finished;
     for (const auto& job : jobs_.index(kByController, sync.cron->uid())) {
@@ -268,7 +271,8 @@ Task<bool> CronJobController::delete_job(Sync& sync, ObjectPtr job) {
 
 // Brings status.active in line with the Jobs that there are.
 Task<Status> CronJobController::look_at_jobs(Sync& sync) {
-  for (const auto& job : jobs_.by_index(kByController, sync.cron->uid())) {
+  const auto jobs = jobs_.by_index(kByController, sync.cron->uid());
+  for (const auto& job : jobs) {
     const auto child = children_.decode(*job);
     if (!child.finished.empty()) {
       look_at_finished(sync, job, child);

@@ -34,11 +34,11 @@ MostRecent most_recent_time(const CronTimes& times, const api::CronSchedule& sch
     out.time = *first;
     return out;
   }
-  const auto between = first && second ? *second - *first : seconds(0);
-  if (between < seconds(1)) {
+  if (!first || !second || *second - *first < seconds(1)) {
     out.fault = "time difference between two schedules is less than 1 second";
     return out;
   }
+  const auto between = *second - *first;
   // As many times as would fit if all were as far apart as the first two, which may be wrong; so the search for the
   // last one begins earlier, a whole number of these steps after the first, for @every counts from there.
   const auto missed = duration_cast<seconds>(now - *first) / between + 1;

@@ -110,7 +110,7 @@ class JobController final : public Controller {
   Task<Status> remove_finalizers(Sync& sync, std::vector<Pod> pods);
   Task<Result<std::int64_t>> remove_finalizer(ObjectPtr pod);
   bool finish(Sync& sync);
-  void report_finished(const Sync& sync);
+  void report_finished(const Sync& sync, const Condition& end);
   Task<Status> write_status(Sync& sync);
   void prune_untracked(const std::string& job_uid);
 

@@ -54,7 +54,7 @@ Task<Status> JobController::track(Sync& sync) {
   settle(status.uncounted_failed, status.failed, tracked);
   const bool finished = removed && !more && finish(sync);
   BRUME_CO_CHECK(co_await write_status(sync));
-  if (finished) report_finished(sync);
+  if (finished && sync.finished) report_finished(sync, *sync.finished);
   co_return removed;
 }
 
@@ -155,10 +155,8 @@ bool JobController::finish(Sync& sync) {
   return true;
 }
 
-void JobController::report_finished(const Sync& sync) {
-  if (sync.finished->type == "Failed") {
-    return events_.warning(*sync.job, sync.finished->reason, sync.finished->message);
-  }
+void JobController::report_finished(const Sync& sync, const Condition& end) {
+  if (end.type == "Failed") return events_.warning(*sync.job, end.reason, end.message);
   if (sync.spec.completions && sync.status.succeeded > *sync.spec.completions) {
     events_.warning(*sync.job, "TooManySucceededPods",
                     "Too many succeeded pods running after completion count reached");

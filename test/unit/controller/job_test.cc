@@ -1,4 +1,6 @@
 // Jobs: pods, completion, limits, suspension, deletion.
+#include <algorithm>
+
 #include "job_bench.h"
 
 using namespace brume;
@@ -393,6 +395,30 @@ TEST_CASE("a conflict on the status loses no count") {
     CHECK(num(b.status(), "succeeded") == 3);
     CHECK(b.holds("Complete"));
   });
+}
+
+TEST_CASE("more pods end at once than one status can name") {
+  for (const char* mode : {"NonIndexed", "Indexed"}) {
+    JobBench b;
+    b.run([&]() -> Task<void> {
+      b.api.seed("jobs.batch", job("work", {{"completions", 620}, {"parallelism", 620}, {"completionMode", mode}}));
+      co_await b.rest(20);
+      REQUIRE(b.active().size() == 620);
+      std::size_t most = 0;
+      b.api.react([&](const test::FakeClient::Call& call) -> std::optional<Error> {
+        if (call.verb == "update" && call.resource == "jobs.batch") {
+          most = std::max(most, at(call.body, "status", "uncountedTerminatedPods", "succeeded").size());
+        }
+        return std::nullopt;
+      });
+      b.finish_all();
+      co_await b.rest(20);
+      CHECK(most == (std::string_view(mode) == "Indexed" ? 0U : 500U));
+      CHECK(num(b.status(), "succeeded") == 620);
+      CHECK(b.conditions() == "SuccessCriteriaMet,Complete");
+      for (const auto& pod : b.api.all("pods")) CHECK_FALSE(has_tracking_finalizer(*pod));
+    });
+  }
 }
 
 TEST_CASE("too many successes are told") {
