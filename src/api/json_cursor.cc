@@ -1,5 +1,7 @@
 #include "api/json_cursor.h"
 
+#include <array>
+
 #include "brume/base/strings.h"
 
 namespace brume::api {
@@ -7,6 +9,16 @@ namespace brume::api {
 namespace {
 
 bool is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+
+// Where the nesting of a value can change.
+bool is_structural(char c) {
+  static constexpr auto kTable = [] {
+    std::array<bool, 256> table{};
+    for (const char one : {'"', '{', '}', '[', ']'}) table[static_cast<unsigned char>(one)] = true;
+    return table;
+  }();
+  return kTable[static_cast<unsigned char>(c)];
+}
 
 void append_utf8(std::string& out, std::uint32_t code) {
   if (code < 0x80) {
@@ -102,13 +114,15 @@ bool JsonCursor::eat(char c) {
 
 std::string_view JsonCursor::raw_string() {
   if (!eat('"')) return stop(), std::string_view();
-  auto begin = pos_;
+  const auto begin = pos_;
   while (true) {
-    pos_ = text_.find_first_of("\"\\", pos_);
-    if (pos_ == std::string_view::npos) return pos_ = text_.size(), stop(), std::string_view();
-    if (text_[pos_] == '"') return text_.substr(begin, pos_++ - begin);
-    pos_ += 2;
-    if (pos_ > text_.size()) return pos_ = text_.size(), stop(), std::string_view();
+    const auto end = text_.find('"', pos_);
+    if (end == std::string_view::npos) return pos_ = text_.size(), stop(), std::string_view();
+    pos_ = end + 1;
+    // Behind an odd number of backslashes it is part of the string.
+    std::size_t slashes = 0;
+    while (slashes < end - begin && text_[end - 1 - slashes] == '\\') ++slashes;
+    if (slashes % 2 == 0) return text_.substr(begin, end - begin);
   }
 }
 
@@ -120,10 +134,9 @@ std::string_view JsonCursor::skip() {
   } else if (first == '{' || first == '[') {
     std::size_t depth = 0;
     do {
-      auto next = text_.find_first_of("\"{}[]", pos_);
-      if (next == std::string_view::npos) return stop(), std::string_view();
-      pos_ = next;
-      char c = text_[pos_];
+      while (pos_ < text_.size() && !is_structural(text_[pos_])) ++pos_;
+      if (pos_ == text_.size()) return stop(), std::string_view();
+      const char c = text_[pos_];
       if (c == '"') {
         raw_string();
         if (!ok_) return {};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "brume/api/projection.h"
 #include "brume/api/selector.h"
 #include "brume/base/json.h"
 #include "brume/base/strings.h"
@@ -59,7 +60,12 @@ bool PodView::available(std::int64_t min_ready_seconds, WallTime now) const {
 }
 
 PodView decode_pod(const api::Object& pod) {
-  const Json value = pod.parse();
+  // A pod's DOM is big, and each version of each pod comes by here.
+  static const api::Projection kRead({"metadata.annotations", "spec.nodeName", "spec.hostname", "spec.subdomain",
+                                      "spec.hostNetwork", "spec.containers.ports", "spec.initContainers.ports",
+                                      "spec.initContainers.restartPolicy", "status.phase", "status.podIP",
+                                      "status.podIPs", "status.conditions", "status.containerStatuses.restartCount"});
+  const Json value = kRead.parse(pod.bytes());
   const auto& spec = at(value, "spec");
   const auto& status = at(value, "status");
   PodView view;

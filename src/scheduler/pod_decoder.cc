@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "brume/api/projection.h"
 #include "brume/api/selector.h"
 #include "brume/base/json.h"
 #include "types.h"
@@ -190,35 +191,40 @@ PodSpec decode_spec(const Json& pod) {
   return out;
 }
 
-// The text of all that decode_spec() reads: pods that have the same have the same PodSpec.
-std::string text_read(const Json& pod) {
-  const auto& spec = at(pod, "spec");
-  Json read = Json::array();
-  for (const char* field : {"schedulerName", "priority", "preemptionPolicy", "schedulingGates", "nodeSelector",
-                            "affinity", "tolerations", "topologySpreadConstraints", "overhead", "resources"}) {
-    read.push_back(at(spec, field));
+// The text of all that decode_spec() reads, without a DOM: pods that have the same have the same PodSpec.
+std::string text_read(const api::Object& pod) {
+  static const api::Projection kRead(
+      {"spec.schedulerName", "spec.priority", "spec.preemptionPolicy", "spec.schedulingGates", "spec.nodeSelector",
+       "spec.affinity", "spec.tolerations", "spec.topologySpreadConstraints", "spec.overhead", "spec.resources",
+       "spec.initContainers.image", "spec.initContainers.resources", "spec.initContainers.ports",
+       "spec.initContainers.restartPolicy", "spec.containers.image", "spec.containers.resources",
+       "spec.containers.ports", "spec.containers.restartPolicy"});
+  // The kinds of volumes that concern scheduling; others leave an empty entry, whatever their names are.
+  static const api::Projection kVolumes({"spec.volumes.persistentVolumeClaim", "spec.volumes.ephemeral",
+                                         "spec.volumes.csi", "spec.volumes.image", "spec.volumes.gcePersistentDisk",
+                                         "spec.volumes.awsElasticBlockStore", "spec.volumes.azureDisk",
+                                         "spec.volumes.cinder", "spec.volumes.iscsi", "spec.volumes.rbd",
+                                         "spec.volumes.fc", "spec.volumes.vsphereVolume"});
+  static const api::Projection kAllVolumes({"spec.volumes", "metadata.name"});
+  auto out = kRead.text(pod.bytes()) + pod.ns();
+  const auto volumes = kVolumes.text(pod.bytes());
+  const auto first = volumes.find('[');
+  if (first != std::string::npos && volumes.find("{\"", first) != std::string::npos) {
+    out += kAllVolumes.text(pod.bytes());
   }
-  for (const char* list : {"initContainers", "containers"}) {
-    Json containers = Json::array();
-    each(at(spec, list), [&](const Json& container) {
-      for (const char* field : {"image", "resources", "ports", "restartPolicy"})
-        containers.push_back(at(container, field));
-    });
-    read.push_back(std::move(containers));
+  if (out.find("\"matchLabelKeys\"") != std::string::npos) {
+    for (const auto& [key, value] : pod.labels()) out.append("\n").append(key).append("=").append(value);
   }
-  bool by_name = false;
-  each(at(spec, "volumes"), [&](const Json& volume) {
-    if (volume.contains("projected") || volume.contains("configMap") || volume.contains("secret")) return;
-    read.push_back(volume);
-    by_name |= volume.contains("ephemeral");
-  });
-  const auto& metadata = at(pod, "metadata");
-  read.push_back(at(metadata, "namespace"));
-  if (by_name) read.push_back(at(metadata, "name"));
-  each(at(spec, "topologySpreadConstraints"), [&](const Json& constraint) {
-    each(at(constraint, "matchLabelKeys"), [&](const Json& key) { read.push_back(at(metadata, "labels", str(key))); });
-  });
-  return dump_json(read);
+  return out;
+}
+
+// Whether the status says what the pod has of resources, which may be more than it asks for.
+bool tells_resources(const api::Object& pod) {
+  static const api::Projection kResources(
+      {"status.resources", "status.allocatedResources", "status.containerStatuses.resources",
+       "status.containerStatuses.allocatedResources", "status.initContainerStatuses.resources",
+       "status.initContainerStatuses.allocatedResources"});
+  return kResources.text(pod.bytes()).find("esources\"") != std::string::npos;
 }
 
 void note_start(PodInfo& pod) {
@@ -227,14 +233,15 @@ void note_start(PodInfo& pod) {
   if (time) pod.started = std::chrono::duration_cast<std::chrono::seconds>(time->time_since_epoch()).count();
 }
 
-PodPtr assemble(const ObjectPtr& pod, const Json& value, std::shared_ptr<const PodSpec> spec) {
+PodPtr assemble(const ObjectPtr& pod, std::shared_ptr<const PodSpec> spec) {
   auto out = std::make_shared<PodInfo>();
   out->object = pod;
   out->footprint = std::shared_ptr<const Footprint>(spec, &spec->footprint);
   out->spec = std::move(spec);
-  // A status with resources may say that the pod has more than it asks for.
-  if (at(value, "spec", "nodeName").is_null()) return out;
+  if (api::field_value(pod->bytes(), "spec.nodeName").empty()) return out;
   note_start(*out);
+  if (!tells_resources(*pod)) return out;
+  const Json value = pod->parse();
   auto now = decode_footprint(at(value, "spec"), at(value, "status"));
   out->resizing = !(now.requests == out->footprint->requests);
   if (out->resizing) out->footprint = std::make_shared<const Footprint>(std::move(now));
@@ -243,12 +250,12 @@ PodPtr assemble(const ObjectPtr& pod, const Json& value, std::shared_ptr<const P
 
 }  // namespace
 
-std::shared_ptr<const PodSpec> PodDecoder::share(const Json& pod) {
+std::shared_ptr<const PodSpec> PodDecoder::share(const api::Object& pod) {
   // A pod that names its node without a scheduler is no template's.
   auto& slot = specs_[text_read(pod)];
   auto have = slot.lock();
   if (have) return have;
-  PodSpec spec = decode_spec(pod);
+  PodSpec spec = decode_spec(pod.parse());
   spec.node_name.clear();
   auto made = std::make_shared<const PodSpec>(std::move(spec));
   slot = made;
@@ -271,13 +278,11 @@ PodPtr PodDecoder::decode(const ObjectPtr& pod, const PodPtr& previous) {
     note_start(*out);
     return out;
   }
-  const Json value = pod->parse();
-  return assemble(pod, value, share(value));
+  return assemble(pod, share(*pod));
 }
 
 PodPtr decode_pod(const ObjectPtr& pod) {
-  const Json value = pod->parse();
-  return assemble(pod, value, std::make_shared<const PodSpec>(decode_spec(value)));
+  return assemble(pod, std::make_shared<const PodSpec>(decode_spec(pod->parse())));
 }
 
 }  // namespace brume::scheduler

@@ -142,7 +142,7 @@ class PodDecoder {
   [[nodiscard]] std::size_t specs() const { return specs_.size(); }
 
  private:
-  std::shared_ptr<const PodSpec> share(const Json& pod);
+  std::shared_ptr<const PodSpec> share(const api::Object& pod);
   void sweep();
   std::unordered_map<std::string, std::weak_ptr<const PodSpec>> specs_;  // by the text of what was read
   std::size_t sweep_at_ = 64;

@@ -1,10 +1,45 @@
-// Pods: phase, quality of service, scheduling gates.
+// Pods: phase, quality of service, scheduling gates, selectors by the pod's own labels.
 #include "../strategy.h"
 #include "brume/api/pod_qos.h"
 
 namespace brume::apiserver::strategies {
 
 namespace {
+
+// Calls `visit` for each item of a list that may be absent.
+template <typename Visit>
+void each(Json& object, const char* list, Visit visit) {
+  if (!object.is_object() || !object.contains(list) || !object[list].is_array()) return;
+  for (Json& item : object[list]) visit(item);
+}
+
+// The values of the pod's own labels under `keys` go into the term's selector (KEP-3633, KEP-3243).
+void merge_keys(Json& term, const char* keys, const char* op, const Json& labels) {
+  if (!at(term, "labelSelector").is_object()) return;
+  for (const Json& key : at(term, keys)) {
+    const Json& value = at(labels, str(key));
+    if (!value.is_string()) continue;
+    term["labelSelector"]["matchExpressions"].push_back(
+        {{"key", key}, {"operator", op}, {"values", Json::array({value})}});
+  }
+}
+
+void merge_label_keys(Json& spec, const Json& labels) {
+  const auto merge = [&](Json& term) {
+    merge_keys(term, "matchLabelKeys", "In", labels);
+    merge_keys(term, "mismatchLabelKeys", "NotIn", labels);
+  };
+  each(spec, "topologySpreadConstraints", merge);
+  if (!at(spec, "affinity").is_object()) return;
+  for (const char* kind : {"podAffinity", "podAntiAffinity"}) {
+    if (!at(spec, "affinity", kind).is_object()) continue;
+    Json& affinity = spec["affinity"][kind];
+    each(affinity, "requiredDuringSchedulingIgnoredDuringExecution", merge);
+    each(affinity, "preferredDuringSchedulingIgnoredDuringExecution", [&](Json& entry) {
+      if (at(entry, "podAffinityTerm").is_object()) merge(entry["podAffinityTerm"]);
+    });
+  }
+}
 
 class PodStrategy final : public Strategy {
  public:
@@ -22,6 +57,7 @@ class PodStrategy final : public Strategy {
                             {"message", "Scheduling is blocked due to non-empty scheduling gates"}}});
     }
     object["status"] = std::move(status);
+    if (at(object, "spec").is_object()) merge_label_keys(object["spec"], at(object, "metadata", "labels"));
     return {};
   }
 
