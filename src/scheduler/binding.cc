@@ -25,19 +25,22 @@ std::string go_seconds(std::chrono::steady_clock::duration duration) {
 
 }  // namespace
 
-Verdict Scheduler::State::hold(const SchedulingQueue::Entry& entry, CycleState& state, const std::string& node) {
+Verdict Scheduler::State::hold(SchedulingQueue::Entry& entry, CycleState& state, const std::string& node) {
   auto& profile = *entry.profile;
+  const auto refuse = [&](std::string_view point, const Plugin& plugin, const Verdict& verdict) {
+    if (!verdict.rejected()) return Verdict::error(running(point, plugin, verdict));
+    entry.plugins = std::uint64_t{1} << profile.place_of(plugin);
+    return verdict;
+  };
   for (auto* plugin : profile.at(point::kReserve)) {
     auto verdict = plugin->reserve(state, *entry.pod, node);
-    if (!verdict.ok()) return verdict.rejected() ? verdict : Verdict::error(running("Reserve", *plugin, verdict));
+    if (!verdict.ok()) return refuse("Reserve", *plugin, verdict);
   }
   Waiting held{.pod = entry.pod, .node = node, .deadline = SchedulingQueue::SteadyTime::max()};
   for (auto* plugin : profile.at(point::kPermit)) {
     auto [verdict, timeout] = plugin->permit(state, *entry.pod, node);
     if (verdict.ok()) continue;
-    if (verdict.code != Verdict::Code::kWait) {
-      return verdict.rejected() ? verdict : Verdict::error(running("Permit", *plugin, verdict));
-    }
+    if (verdict.code != Verdict::Code::kWait) return refuse("Permit", *plugin, verdict);
     held.plugins.emplace_back(plugin->name());
     const auto deadline = clock().steady() + timeout;
     if (deadline >= held.deadline) continue;

@@ -14,6 +14,10 @@ struct Metrics {
       "scheduler_pending_pods",
       "Pods that wait, by queue: active (ready), backoff, unschedulable (until something changes) or gated.",
       {"queue"});
+  metrics::Gauge& active = pending.with({"active"});
+  metrics::Gauge& backoff = pending.with({"backoff"});
+  metrics::Gauge& unschedulable = pending.with({"unschedulable"});
+  metrics::Gauge& gated = pending.with({"gated"});
 };
 
 }  // namespace brume::scheduler

@@ -107,7 +107,8 @@ void SchedulingQueue::update(const PodPtr& pod, const Change& change, SteadyTime
   slot.entry.pod = pod;
   if (active) active_.insert(&slot);
   if (slot.place == Place::kGated) return make_ready(slot, false, now);
-  if (slot.place != Place::kUnschedulable) return;
+  // A status that changed, such as our own PodScheduled condition, is no reason to try again.
+  if (slot.place != Place::kUnschedulable || change.actions == 0) return;
   const auto how = worth(slot.entry, change);
   if (how != Worth::kNo) make_ready(slot, how == Worth::kAtOnce, now);
 }

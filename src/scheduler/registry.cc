@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 namespace brume::scheduler {
 
@@ -29,10 +30,25 @@ std::span<const PluginKind> plugin_kinds() {
   return kKinds;
 }
 
-const PluginKind* find_plugin(std::string_view name) {
-  const auto kinds = plugin_kinds();
+namespace {
+
+std::vector<PluginKind>& registered() {
+  static std::vector<PluginKind> kinds;
+  return kinds;
+}
+
+const PluginKind* find_in(std::span<const PluginKind> kinds, std::string_view name) {
   const auto it = std::find_if(kinds.begin(), kinds.end(), [&](const PluginKind& kind) { return kind.name == name; });
   return it == kinds.end() ? nullptr : &*it;
+}
+
+}  // namespace
+
+void register_plugin(const PluginKind& kind) { registered().push_back(kind); }
+
+const PluginKind* find_plugin(std::string_view name) {
+  const auto* built_in = find_in(plugin_kinds(), name);
+  return built_in != nullptr ? built_in : find_in(registered(), name);
 }
 
 }  // namespace brume::scheduler

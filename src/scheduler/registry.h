@@ -22,6 +22,9 @@ struct PluginKind {
 
 /// All, in the order in which they run at each point (kube-scheduler's).
 std::span<const PluginKind> plugin_kinds();
+/// Adds a plugin that profiles may name; it is in none by default. Once, before any profile is built: by who builds
+/// brume with plugins of their own, and by tests.
+void register_plugin(const PluginKind& kind);
 /// Null when there is none of this name.
 const PluginKind* find_plugin(std::string_view name);
 

@@ -108,10 +108,10 @@ Task<void> Scheduler::State::sleep(State* self, SchedulingQueue::SteadyTime unti
 
 void Scheduler::State::count_pending() {
   const auto counts = queue->counts();
-  metrics.pending.with({"active"}).set(static_cast<double>(counts.active));
-  metrics.pending.with({"backoff"}).set(static_cast<double>(counts.backoff));
-  metrics.pending.with({"unschedulable"}).set(static_cast<double>(counts.unschedulable));
-  metrics.pending.with({"gated"}).set(static_cast<double>(counts.gated));
+  metrics.active.set(static_cast<double>(counts.active));
+  metrics.backoff.set(static_cast<double>(counts.backoff));
+  metrics.unschedulable.set(static_cast<double>(counts.unschedulable));
+  metrics.gated.set(static_cast<double>(counts.gated));
 }
 
 void Scheduler::State::place(SchedulingQueue::Entry entry) {

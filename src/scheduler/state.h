@@ -63,8 +63,9 @@ struct Scheduler::State final : WaitingPods {
   void doze();
   void count_pending();
   void place(SchedulingQueue::Entry entry);
-  /// What follows on the choice of a node: reserve and permit. Their rejection is given back.
-  Verdict hold(const SchedulingQueue::Entry& entry, CycleState& state, const std::string& node);
+  /// What follows on the choice of a node: reserve and permit. Their rejection is given back, and who rejected is
+  /// noted.
+  Verdict hold(SchedulingQueue::Entry& entry, CycleState& state, const std::string& node);
   void let_go(const SchedulingQueue::Entry& entry, CycleState& state, const std::string& node);
   void give_up(SchedulingQueue::Entry entry, CycleState& state, Choice choice);
   /// The attempt failed after a node was chosen.

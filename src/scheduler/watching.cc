@@ -154,7 +154,10 @@ void Scheduler::State::pod_waits(const ObjectPtr& pod) {
   const auto* entry = queue->find(pod->uid());
   const auto before = entry != nullptr ? entry->pod : nullptr;
   const auto now = decoder.decode(pod, before);
-  nominations.set(now, now->nominated_node());
+  // A nomination that is decided here is known before the API shows it: an update that says nothing new of it keeps it.
+  auto nominated = now->nominated_node();
+  if (before && before->nominated_node() == nominated) nominated = nominations.node_of(pod->uid());
+  nominations.set(now, nominated);
   if (before) {
     queue->update(now,
                   {.resource = EventResource::kUnscheduledPod,

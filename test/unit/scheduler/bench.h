@@ -1,6 +1,7 @@
 // A scheduler over the in-memory API.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -73,6 +74,10 @@ struct Bench {
       if (str(value, "reason") == reason) out.emplace_back(str(value, "message"));
     }
     return out;
+  }
+
+  static std::size_t count_of(const std::string& what, const std::vector<std::string>& list) {
+    return static_cast<std::size_t>(std::count(list.begin(), list.end(), what));
   }
 
   Loop loop;
