@@ -72,11 +72,12 @@ Result<std::string> local_path_of(const Json& volume, std::string_view node, con
       str(at(metadata, "labels"), api::kLocalPathNode) != node) {
     return std::string();
   }
-  const Json& claim = at(volume, "spec", "claimRef");
-  const std::string wanted =
-      storage_dir + "/" + client::local_path_name(str(metadata, "name"), str(claim, "namespace"), str(claim, "name"));
-  if (str(at(volume, "spec", "local"), "path") == wanted) return storage_dir;
-  return fail(Code::kInvalid, "the volume's directory is not " + wanted);
+  // Named after the claim that it was made for, which need not be the one that has it now. Names of volumes have no
+  // '_', so that none can mean another's directory.
+  const std::string_view path = str(at(volume, "spec", "local"), "path");
+  const std::string wanted = storage_dir + "/" + std::string(str(metadata, "name")) + "_";
+  if (path.starts_with(wanted) && path.find('/', wanted.size()) == std::string_view::npos) return storage_dir;
+  return fail(Code::kInvalid, "the volume's directory does not begin with " + wanted);
 }
 
 }  // namespace brume::node

@@ -30,8 +30,8 @@ using ClaimVolumes = std::map<std::string, ClaimVolume>;  ///< by the name of th
 [[nodiscard]] Status check_volume(const api::Object& volume, const api::Object& claim, const api::Object* node);
 /// Whether the containers of the pod use the volume as its volumeMode says.
 [[nodiscard]] Status check_volume_mode(const Json& pod, std::string_view volume, bool block);
-/// `storage_dir` when the volume is one of brume.dev/local-path with its directory just there; kInvalid when it says it
-/// were of this node but names a directory elsewhere.
+/// `storage_dir` when the volume is one of brume.dev/local-path on this node, with a directory of its own there; "" for
+/// other volumes; kInvalid when it says that it is one but names a directory elsewhere.
 [[nodiscard]] Result<std::string> local_path_of(const Json& volume, std::string_view node,
                                                 const std::string& storage_dir);
 
