@@ -113,6 +113,21 @@ constexpr std::array<std::string_view, 23> kPlainFields = {"count",
                                                            "tty",
                                                            "unschedulable"};
 
+// The other way round: of texts, which Go writes when they are plain and empty, these are pointers, and "" is a choice.
+struct EmptyText {
+  std::string_view type, field;
+};
+constexpr std::array<EmptyText, 3> kEmptyTexts = {
+    {{"io.k8s.api.core.v1.PersistentVolumeClaimSpec", "storageClassName"},
+     {"io.k8s.api.core.v1.PersistentVolumeClaimSpec", "volumeAttributesClassName"},
+     {"io.k8s.api.discovery.v1.EndpointPort", "name"}}};
+
+bool empty_is_said(const api::Type& type, const Field& field) {
+  return field.always || std::any_of(kEmptyTexts.begin(), kEmptyTexts.end(), [&](const EmptyText& text) {
+           return text.type == type.name && text.field == field.name;
+         });
+}
+
 bool zero_is_absent(const Field& field) {
   if (field.always) return false;
   return field.zero_unset || std::find(kPlainFields.begin(), kPlainFields.end(), field.name) != kPlainFields.end();
@@ -213,7 +228,7 @@ Status add_map_entry(const Field& field, std::string_view bytes, Json& map, int 
   return {};
 }
 
-Status add_field(const Field& field, const Item& item, Json& object, int depth) {
+Status add_field(const api::Type& type, const Field& field, const Item& item, Json& object, int depth) {
   const std::string name(field.name);
   if (field.kind == Kind::kMap) return add_map_entry(field, item.bytes, object[name], depth);
   if (field.kind == Kind::kList) {
@@ -234,7 +249,7 @@ Status add_field(const Field& field, const Item& item, Json& object, int depth) 
     return {};
   }
   BRUME_TRY(Json value, decode_value(field, item, depth));
-  const bool empty_text = value.is_string() && str(value).empty() && !field.always;
+  const bool empty_text = value.is_string() && str(value).empty() && !empty_is_said(type, field);
   const bool zero = (value.is_number_integer() && value == 0) || value == false;
   if (value.is_discarded() || empty_text || (zero && zero_is_absent(field))) return {};
   object[name] = std::move(value);
@@ -254,7 +269,7 @@ Status decode_into(const api::Type& type, std::string_view bytes, std::array<std
     for (const Field& field : type.fields) {
       const std::uint32_t path[2] = {field.proto_outer[0], field.proto_outer[1]};
       if (field.proto == item->number && path[0] == outer[0] && path[1] == outer[1]) {
-        BRUME_CHECK(add_field(field, *item, object, depth));
+        BRUME_CHECK(add_field(type, field, *item, object, depth));
         break;
       }
       const bool inside = level < 2 && path[level] == item->number && (level == 0 || path[0] == outer[0]);

@@ -289,7 +289,7 @@ void update_claim(Errors& errors, const Json& object, const Json& old) {
   }
   check_immutable(errors, Path("volumeMode"), at(spec, "volumeMode"), at(before, "volumeMode"));
   if (has(at(old, "status"), "currentVolumeAttributesClassName") &&
-      !same(at(spec, "volumeAttributesClassName"), at(before, "volumeAttributesClassName")) &&
+      at(spec, "volumeAttributesClassName") != at(before, "volumeAttributesClassName") &&
       str(spec, "volumeAttributesClassName").empty()) {
     errors.forbidden(kSpec / "volumeAttributesClassName",
                      std::string("update to ") + (has(spec, "volumeAttributesClassName") ? "empty string" : "nil") +

@@ -408,6 +408,59 @@ TEST_CASE("pods get a phase and a quality of service") {
   });
 }
 
+TEST_CASE("volumes say since when they are in their phase, and claims where their data come from") {
+  Fixture f;
+  f.run([&]() -> Task<void> {
+    const auto& volumes = api::res("persistentvolumes");
+    const auto& claims = api::res("persistentvolumeclaims");
+    auto made = co_await f.registry->create(
+        volumes, "",
+        json(R"({"metadata":{"name":"v"},"spec":{"accessModes":["ReadWriteOnce"],"capacity":{"storage":"1Gi"},
+                 "hostPath":{"path":"/a"}},"status":{"phase":"Bound"}})"),
+        {});
+    REQUIRE(made);
+    Json value = (*made)->parse();
+    CHECK(str(at(value, "status"), "phase") == "Pending");
+    CHECK_FALSE(str(at(value, "status"), "lastPhaseTransitionTime").empty());
+    value["status"] = json(R"({"phase":"Pending"})");
+    auto same = co_await f.registry->update(volumes, "", "v", "status", value, {});
+    REQUIRE(same);
+    CHECK(at((*same)->parse(), "status") == at((*made)->parse(), "status"));
+    value = (*same)->parse();
+    value["status"] = json(R"({"phase":"Available","lastPhaseTransitionTime":"2020-01-01T00:00:00Z"})");
+    auto own = co_await f.registry->update(volumes, "", "v", "status", value, {});
+    REQUIRE(own);
+    CHECK(str(at((*own)->parse(), "status"), "lastPhaseTransitionTime") == "2020-01-01T00:00:00Z");
+    value = (*own)->parse();
+    value["status"]["phase"] = "Bound";
+    auto moved = co_await f.registry->update(volumes, "", "v", "status", value, {});
+    REQUIRE(moved);
+    CHECK(str(at((*moved)->parse(), "status"), "lastPhaseTransitionTime") != "2020-01-01T00:00:00Z");
+
+    const auto claim = [&](const char* name, const char* sources) {
+      Json out = json(R"({"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}})");
+      out["metadata"]["name"] = name;
+      out["spec"].update(json(sources));
+      return f.registry->create(claims, "default", out, {});
+    };
+    auto copy = co_await claim("copy", R"({"dataSource":{"kind":"PersistentVolumeClaim","name":"other"}})");
+    REQUIRE(copy);
+    CHECK(str(at((*copy)->parse(), "spec", "dataSourceRef"), "name") == "other");
+    CHECK(str(at((*copy)->parse(), "status"), "phase") == "Pending");
+    auto odd = co_await claim("odd", R"({"dataSource":{"apiGroup":"example.com","kind":"Thing","name":"t"}})");
+    REQUIRE(odd);
+    CHECK_FALSE(at((*odd)->parse(), "spec").contains("dataSource"));
+    auto populated =
+        co_await claim("populated", R"({"dataSourceRef":{"apiGroup":"example.com","kind":"Thing","name":"t"}})");
+    REQUIRE(populated);
+    CHECK(str(at((*populated)->parse(), "spec", "dataSource"), "kind") == "Thing");
+    auto far =
+        co_await claim("far", R"({"dataSourceRef":{"kind":"PersistentVolumeClaim","name":"t","namespace":"x"}})");
+    REQUIRE(far);
+    CHECK_FALSE(at((*far)->parse(), "spec").contains("dataSourceRef"));
+  });
+}
+
 TEST_CASE("events are one store under two APIs") {
   Fixture f;
   f.run([&]() -> Task<void> {

@@ -202,6 +202,35 @@ TEST_CASE("admission: tolerations that are there stand") {
   CHECK(at(p, "spec", "tolerations").size() == 2);
 }
 
+TEST_CASE("admission: a node lets a volume on its own disk go, and changes nothing else of it") {
+  World w;
+  w.who = {.name = "system:node:n1", .uid = "", .groups = {"system:nodes"}, .extra = {}};
+  const Json old = *parse_json(
+      R"({"metadata":{"name":"v","labels":{"brume.dev/node":"n1"},"deletionTimestamp":"2026-01-01T00:00:00Z",
+    "finalizers":["brume.dev/local-path","other"]},"spec":{"a":"b"}})");
+  const auto says = [&](const std::function<void(Json & now, Json & before)>& change) {
+    Json before = old;
+    Json now = old;
+    now["metadata"]["finalizers"] = Json::array({"other"});
+    change(now, before);
+    return w.run(Op::kUpdate, "persistentvolumes", "", &now, &before);
+  };
+  CHECK(says([](Json&, Json&) {}) == "ok");
+  const std::string refused =
+      "persistentvolumes \"v\" is forbidden: node \"n1\" may only let persistent volumes on its own disk go";
+  CHECK(says([](Json& now, Json&) { now["spec"]["a"] = "c"; }) == refused);
+  CHECK(says([](Json& now, Json&) { now["metadata"].erase("finalizers"); }) == refused);
+  CHECK(says([](Json& now, Json&) { now["metadata"]["labels"]["x"] = "y"; }) == refused);
+  CHECK(says([](Json& now, Json& before) {
+          now["metadata"].erase("deletionTimestamp");
+          before["metadata"].erase("deletionTimestamp");
+        }) == refused);
+  CHECK(says([](Json& now, Json& before) {
+          now["metadata"]["labels"]["brume.dev/node"] = "n2";
+          before["metadata"]["labels"]["brume.dev/node"] = "n2";
+        }) == refused);
+}
+
 TEST_CASE("admission: storage") {
   World w;
   Json claim = *parse_json(R"({"metadata":{"name":"c"},"spec":{"resources":{"requests":{"storage":"1Gi"}}}})");

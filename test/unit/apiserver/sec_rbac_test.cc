@@ -208,6 +208,33 @@ TEST_CASE("node authorizer: a node reads what its pods use") {
   CHECK_FALSE(may(authz, wish(n1, "get", "secrets", "a", "pull")));
 }
 
+TEST_CASE("node authorizer: a node sees the volumes on its own disk, and may let them go") {
+  FakeObjects objects;
+  const NodeAuthorizer authz(objects);
+  objects.put(
+      "persistentvolumes",
+      R"({"apiVersion":"v1","kind":"PersistentVolume","metadata":{"name":"mine","labels":{"brume.dev/node":"n1"}},"spec":{}})");
+  const User n1 = node("n1");
+  Attributes list = wish(n1, "list", "persistentvolumes");
+  CHECK_FALSE(may(authz, list));
+  list.label_selector = "brume.dev/node=n1";
+  CHECK(may(authz, list));
+  list.verb = "watch";
+  CHECK(may(authz, list));
+  for (const auto* bad : {"", "brume.dev/node=n2", "brume.dev/node!=n1", "brume.dev/nodes=n1", "a=b"}) {
+    list.label_selector = bad;
+    CHECK_FALSE(may(authz, list));
+  }
+  for (const auto* verb : {"get", "update", "patch"}) {
+    CHECK(may(authz, wish(n1, verb, "persistentvolumes", "", "mine")));
+    CHECK_FALSE(may(authz, wish(node("n2"), verb, "persistentvolumes", "", "mine")));
+  }
+  for (const auto* verb : {"create", "delete", "deletecollection"}) {
+    CHECK_FALSE(may(authz, wish(n1, verb, "persistentvolumes", "", "mine")));
+  }
+  CHECK_FALSE(may(authz, wish(n1, "update", "persistentvolumes/status", "", "mine")));
+}
+
 TEST_CASE("node authorizer: a node writes itself") {
   FakeObjects objects;
   const NodeAuthorizer authz(objects);

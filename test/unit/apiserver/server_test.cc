@@ -1,4 +1,5 @@
 #include <zlib.h>
+#include "../../../src/apiserver/protobuf.h"
 
 #include "brume/api/decode.h"
 #include "core_fixture.h"
@@ -148,6 +149,25 @@ TEST_CASE("a protobuf body is read by the schema's numbers") {
   auto cut =
       s.call("POST", kMaps, body.substr(0, body.size() - 3), {{"Content-Type", "application/vnd.kubernetes.protobuf"}});
   CHECK(cut.response.status == 400);
+}
+
+TEST_CASE("an empty class of a claim is a choice, and one of a volume is none") {
+  const auto body = [](const std::string& kind, const std::string& spec) {
+    const std::string raw = "\x0a\x03\x0a\x01z\x12" + std::string(1, static_cast<char>(spec.size())) + spec;
+    const std::string type = "\x0a\x02v1\x12" + std::string(1, static_cast<char>(kind.size())) + kind;
+    return std::string("k8s\0", 4) + "\x0a" + static_cast<char>(type.size()) + type + "\x12" +
+           static_cast<char>(raw.size()) + raw;
+  };
+  const auto claim = decode_protobuf(body("PersistentVolumeClaim", std::string("\x2a\0", 2)));
+  REQUIRE(claim);
+  CHECK(at(*claim, "spec", "storageClassName") == "");
+  const auto none = decode_protobuf(body("PersistentVolumeClaim", std::string("\x1a\0", 2)));
+  REQUIRE(none);
+  CHECK_FALSE(at(*none, "spec").contains("storageClassName"));
+  CHECK_FALSE(at(*none, "spec").contains("volumeName"));
+  const auto volume = decode_protobuf(body("PersistentVolume", std::string("\x32\0", 2)));
+  REQUIRE(volume);
+  CHECK_FALSE(at(*volume, "spec").contains("storageClassName"));
 }
 
 TEST_CASE("warnings and strict fields") {
