@@ -58,7 +58,7 @@ class VolumeBinding final : public Controller {
   Task<Status> unbind(ObjectPtr volume);
   Task<Status> release(ObjectPtr volume);
   Task<Status> reclaim(ObjectPtr volume);
-  Task<Result<ObjectPtr>> find_claim(const client::ClaimRef& ref, bool live);
+  Task<Result<ObjectPtr>> find_claim(client::ClaimRef ref, bool live);
   Task<Result<ObjectPtr>> set_volume_phase(ObjectPtr volume, std::string_view phase, std::string message = {});
   Task<Status> set_failed(ObjectPtr volume, std::string_view reason, std::string message);
 

@@ -3,8 +3,6 @@
 
 namespace brume::controller {
 
-using client::VolumeView;
-
 namespace {
 
 constexpr std::string_view kNoDeleter = "no deletable volume plugin matched";
@@ -40,7 +38,7 @@ Task<Status> VolumeBinding::bind(ObjectPtr volume, ObjectPtr claim) {
 Task<Result<ObjectPtr>> VolumeBinding::bind_volume_to_claim(ObjectPtr volume, ObjectPtr claim) {
   const auto view = client::decode_volume(*volume);
   const bool ours = view.is_for(*claim);
-  if (ours && view.claim->uid == claim->uid()) co_return volume;
+  if (ours && view.claim.value_or(client::ClaimRef{}).uid == claim->uid()) co_return volume;
   Json value = volume->parse();
   value["spec"]["claimRef"] = client::ObjectReference::to(*claim).to_json();
   // Kept by a user for this claim, it stays the user's: only the uid is new.
@@ -78,12 +76,11 @@ Task<Status> VolumeBinding::unbind(ObjectPtr volume) {
 // ----------------------------------------------------------------------------------------------------------
 
 // Null: there is none, by the API's own word when the copy has none.
-Task<Result<ObjectPtr>> VolumeBinding::find_claim(const client::ClaimRef& ref, bool live) {
-  const auto wanted = ref;
+Task<Result<ObjectPtr>> VolumeBinding::find_claim(client::ClaimRef ref, bool live) {
   if (!live) {
-    if (auto claim = fresh_claims_.get(wanted.key())) co_return claim;
+    if (auto claim = fresh_claims_.get(ref.key())) co_return claim;
   }
-  auto claim = co_await client().get(claims_.resource(), wanted.ns, wanted.name);
+  auto claim = co_await client().get(claims_.resource(), ref.ns, ref.name);
   if (!claim && claim.error().code == Code::kNotFound) co_return nullptr;
   co_return claim;
 }

@@ -161,7 +161,7 @@ void VolumeBinder::assume(VolumePlan& plan, const std::string& node) {
   for (auto& [volume, claim] : plan.bindings) {
     const auto view = client::decode_volume(*volume);
     const bool ours = view.is_for(*claim);
-    if (ours && view.claim->uid == claim->uid()) continue;
+    if (ours && view.claim.value_or(client::ClaimRef{}).uid == claim->uid()) continue;
     volume = with(volume, [&](Json& value) {
       value["spec"]["claimRef"] = client::ObjectReference::to(*claim).to_json();
       if (!ours) value["metadata"]["annotations"][client::kBoundByController] = "yes";
