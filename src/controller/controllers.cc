@@ -32,6 +32,7 @@ Controllers::Controllers(client::InformerFactory& informers, Options options)
   all.push_back(make_cronjob(context));
   all.push_back(make_ttl_after_finished(context));
   all.push_back(make_endpoint_slice(context));
+  all.push_back(make_endpoint_slice_mirroring(context));
   all.push_back(make_endpoints(context));
   all.push_back(make_namespace(context));
   all.push_back(make_node_lifecycle(context));
@@ -39,6 +40,8 @@ Controllers::Controllers(client::InformerFactory& informers, Options options)
   all.push_back(make_pod_gc(context));
   all.push_back(make_disruption(context));
   all.push_back(make_resource_quota(context));
+  all.push_back(make_cluster_role_aggregation(context));
+  all.push_back(make_token_secrets(context));
   all.push_back(make_event_ttl(context));
   all.push_back(make_volume_binding(context));
   all.push_back(make_claim_protection(context));

@@ -122,17 +122,27 @@ class LimitRanger : public AdmissionPlugin {
     const bool claim = request.object != nullptr && request.operation != Operation::kDelete &&
                        is_for(request, "persistentvolumeclaims");
     if (!pod && !claim) return {};
-    std::vector<std::string> errors;
+    if (request.old_object != nullptr && at(*request.old_object, "metadata").contains("deletionTimestamp")) return {};
     for (const auto& object : objects_.all(api::res("limitranges"), request.ns)) {
+      std::vector<std::string> errors;
       const Json range = object->parse();
       for (const auto& limit : at(range, "spec", "limits")) check(at(*request.object, "spec"), limit, pod, errors);
+      if (!errors.empty()) return forbid(request, told_once(std::move(errors)));
     }
-    if (errors.empty()) return {};
-    const std::string all = join(errors, ", ");
-    return forbid(request, errors.size() == 1 ? all : "[" + all + "]");
+    return {};
   }
 
  private:
+  // As Kubernetes joins errors: containers that fail alike are told of once.
+  static std::string told_once(std::vector<std::string> errors) {
+    std::vector<std::string> unique;
+    for (auto& error : errors) {
+      if (std::find(unique.begin(), unique.end(), error) == unique.end()) unique.push_back(std::move(error));
+    }
+    const std::string all = join(unique, ", ");
+    return unique.size() == 1 ? all : "[" + all + "]";
+  }
+
   static void check(const Json& spec, const Json& limit, bool pod, std::vector<std::string>& errors) {
     Bounds bounds(limit, errors);
     const auto type = str(limit, "type");
