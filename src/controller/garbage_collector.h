@@ -62,10 +62,10 @@ class GarbageCollector final : public Controller {
   Task<Status> remove_finalizer(Item item, std::string finalizer);
   Task<Status> unblock(Item item);
   Task<Status> remove(Item item, ObjectPtr object, std::string policy);
-  void remember_absent(const std::string& uid);
+  void remember_absent(const std::string& place);
 
   std::unordered_map<std::string, Items> dependents_;  // by owner uid
-  std::unordered_set<std::string> absent_;             // uids of owners known to be gone for good
+  std::unordered_set<std::string> absent_;             // owners known to be gone for good, as owner_state names them
   std::deque<std::string> absent_order_;
 };
 

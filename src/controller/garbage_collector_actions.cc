@@ -94,19 +94,22 @@ Task<Result<GarbageCollector::OwnerState>> GarbageCollector::owner_state(Item it
               {{"object", item.name}, {"owner", owner.kind + "/" + owner.name}});
     co_return OwnerState::kSolid;
   }
-  if (absent_.contains(owner.uid)) co_return OwnerState::kDangling;
+  // By all that the reference says: one that names the right uid in the wrong place must not condemn the others.
+  const std::string place = (resource->namespaced ? item.ns : "") + " " + owner.api_version + " " + owner.kind + " " +
+                            owner.name + " " + owner.uid;
+  if (absent_.contains(place)) co_return OwnerState::kDangling;
   auto found = co_await client().get(*resource, resource->namespaced ? item.ns : "", owner.name);
   if (!found && found.error().code != Code::kNotFound) co_return fail(found.error());
   if (!found || (*found)->uid() != owner.uid) {
-    remember_absent(owner.uid);
+    remember_absent(place);
     co_return OwnerState::kDangling;
   }
   co_return waits_for_dependents(**found) ? OwnerState::kWaiting : OwnerState::kSolid;
 }
 
-void GarbageCollector::remember_absent(const std::string& uid) {
-  if (!absent_.insert(uid).second) return;
-  absent_order_.push_back(uid);
+void GarbageCollector::remember_absent(const std::string& place) {
+  if (!absent_.insert(place).second) return;
+  absent_order_.push_back(place);
   if (absent_order_.size() <= kRememberedAbsent) return;
   absent_.erase(absent_order_.front());
   absent_order_.pop_front();

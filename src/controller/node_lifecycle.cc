@@ -41,13 +41,13 @@ bool is_ours(const Taint& taint) {
          (taint.key == client::kTaintNotReady || taint.key == client::kTaintUnreachable);
 }
 
-/// The taints that the node's conditions and spec.unschedulable call for.
-std::vector<Taint> wanted_taints(const Json& node) {
+/// The taints that the node's conditions and spec.unschedulable call for; those that evict only if `evicting`.
+std::vector<Taint> wanted_taints(const Json& node, bool evicting) {
   std::vector<Taint> out;
   for (const auto& entry : kConditionTaints) {
     if (str(client::find_condition(at(node, "status"), entry.condition), "status") != entry.status) continue;
     out.push_back({.key = entry.taint, .effect = std::string(client::kNoSchedule)});
-    if (std::string_view(entry.condition) == "Ready") {
+    if (evicting && std::string_view(entry.condition) == "Ready") {
       out.push_back({.key = entry.taint, .effect = std::string(client::kNoExecute)});
     }
   }
@@ -67,6 +67,7 @@ class NodeLifecycle final : public Controller {
     SteadyTime at;
     std::string lease;      // its renewTime
     std::string heartbeat;  // Ready's lastHeartbeatTime
+    bool ready = false;
   };
 
   Task<Status> reconcile(std::string name) override;
@@ -76,6 +77,8 @@ class NodeLifecycle final : public Controller {
   void hear_lease(const ObjectPtr& lease);
   void hear_node(const ObjectPtr& node);
   void node_changed(const ObjectPtr& node);
+  void node_gone(const ObjectPtr& node);
+  [[nodiscard]] bool any_ready() const;
 
   Informer& nodes_;
   Informer& leases_;
@@ -91,7 +94,7 @@ NodeLifecycle::NodeLifecycle(Context& context)
   pods_.add_index(kByNode, index_by_node);
   nodes_.add_handler({.added = [this](const ObjectPtr& now) { node_changed(now); },
                       .updated = [this](const ObjectPtr&, const ObjectPtr& now) { node_changed(now); },
-                      .deleted = [this](const ObjectPtr& last) { heard_.erase(last->name()); }});
+                      .deleted = [this](const ObjectPtr& last) { node_gone(last); }});
   leases_.add_handler({.added = [this](const ObjectPtr& now) { hear_lease(now); },
                        .updated = [this](const ObjectPtr&, const ObjectPtr& now) { hear_lease(now); },
                        .deleted = nullptr});
@@ -110,16 +113,34 @@ void NodeLifecycle::hear_lease(const ObjectPtr& lease) {
 void NodeLifecycle::hear_node(const ObjectPtr& node) {
   auto [it, fresh] = heard_.try_emplace(node->name());
   const Json value = node->parse();
-  const auto beat = str(client::find_condition(at(value, "status"), "Ready"), "lastHeartbeatTime");
+  const Json& ready = client::find_condition(at(value, "status"), "Ready");
+  it->second.ready = str(ready, "status") == "True";
+  const auto beat = str(ready, "lastHeartbeatTime");
   // Our own write of Unknown leaves the heartbeat's time as it was.
   if (!fresh && it->second.heartbeat == beat && it->second.at != SteadyTime{}) return;
   it->second.heartbeat = beat;
   it->second.at = clock().steady();
 }
 
+// When no node at all is ready, it is more likely that something here is broken than that all of them are; and their
+// pods could go nowhere. Then nothing is evicted, as with Kubernetes' "master disruption mode".
+bool NodeLifecycle::any_ready() const {
+  return std::any_of(heard_.begin(), heard_.end(), [](const auto& entry) { return entry.second.ready; });
+}
+
 void NodeLifecycle::node_changed(const ObjectPtr& node) {
+  const bool before = any_ready();
   hear_node(node);
   enqueue(node);
+  if (before == any_ready()) return;
+  nodes_.each([this](const ObjectPtr& other) { enqueue(other); });
+}
+
+void NodeLifecycle::node_gone(const ObjectPtr& node) {
+  const bool before = any_ready();
+  heard_.erase(node->name());
+  if (before == any_ready()) return;
+  nodes_.each([this](const ObjectPtr& other) { enqueue(other); });
 }
 
 Task<Status> NodeLifecycle::reconcile(std::string name) {
@@ -167,7 +188,7 @@ Task<Status> NodeLifecycle::mark_unknown(ObjectPtr node) {
 
 Task<Status> NodeLifecycle::taint(ObjectPtr node) {
   const Json value = node->parse();
-  const auto wanted = wanted_taints(value);
+  const auto wanted = wanted_taints(value, any_ready());
   const auto is_wanted = [&](const Taint& have) {
     return std::any_of(wanted.begin(), wanted.end(),
                        [&](const Taint& want) { return want.key == have.key && want.effect == have.effect; });

@@ -94,6 +94,33 @@ TEST_CASE("an owner that never was, or is another of that name, does not keep an
   });
 }
 
+TEST_CASE("a reference to an owner in the wrong place condemns nobody else") {
+  Bench b({make_garbage_collector});
+  b.run([&]() -> Task<void> {
+    const auto a = config(b, "a");
+    config(b, "child", {owner(a)});
+    // The same uid, of another name and from another namespace.
+    Json misnamed = owner(a);
+    misnamed["name"] = "other";
+    config(b, "misnamed", {misnamed});
+    b.api.seed(
+        "configmaps",
+        {{"metadata", {{"name", "stray"}, {"namespace", "elsewhere"}, {"ownerReferences", Json::array({owner(a)})}}}});
+    co_await b.rest();
+    CHECK(b.api.find("configmaps", "default", "misnamed") == nullptr);
+    CHECK(b.api.find("configmaps", "elsewhere", "stray") == nullptr);
+    // Whoever looks at the child's owners now must still find them.
+    b.edit("configmaps", "default", "child", [&](Json& value) {
+      Json second = owner(a);
+      second["uid"] = "gone";
+      value["metadata"]["ownerReferences"].push_back(second);
+    });
+    co_await b.rest();
+    REQUIRE(b.api.find("configmaps", "default", "child") != nullptr);
+    CHECK(b.api.find("configmaps", "default", "child")->owners().size() == 1);
+  });
+}
+
 TEST_CASE("orphan deletion lets the dependents live") {
   Bench b({make_garbage_collector});
   b.run([&]() -> Task<void> {
@@ -197,15 +224,24 @@ TEST_CASE("a silent node becomes Unknown and tainted; its pods lose readiness") 
     b.api.seed("pods", {{"metadata", {{"name", "p"}}},
                         {"spec", {{"nodeName", "n1"}}},
                         {"status", {{"conditions", Json::array({{{"type", "Ready"}, {"status", "True"}}})}}}});
+    b.api.seed("nodes",
+               {{"metadata", {{"name", "n2"}}}, {"status", {{"conditions", Json::array({ready(b, "True")})}}}});
     co_await b.rest();
-    for (int i = 0; i < 10; ++i) {
-      b.api.seed("leases.coordination.k8s.io", {{"metadata", {{"name", "n1"}, {"namespace", "kube-node-lease"}}},
+    const auto renew = [&](const char* node) {
+      b.api.seed("leases.coordination.k8s.io", {{"metadata", {{"name", node}, {"namespace", "kube-node-lease"}}},
                                                 {"spec", {{"renewTime", format_rfc3339_micro(b.clock.now())}}}});
+    };
+    for (int i = 0; i < 10; ++i) {
+      renew("n1");
+      renew("n2");
       b.clock.advance(10s);
       co_await b.rest(1);
     }
     CHECK(taints(b, "n1").empty());
-    b.clock.advance(55s);
+    b.clock.advance(30s);
+    renew("n2");
+    co_await b.rest(1);
+    b.clock.advance(25s);
     co_await b.rest();
     const Json condition = client::find_condition(at(b.api.json("nodes", "", "n1"), "status"), "Ready");
     CHECK(str(condition, "status") == "Unknown");
@@ -215,6 +251,14 @@ TEST_CASE("a silent node becomes Unknown and tainted; its pods lose readiness") 
     CHECK(has_taint(b, client::kTaintUnreachable, "NoExecute"));
     CHECK_FALSE(client::condition_true(at(b.api.json("pods", "default", "p"), "status"), "Ready"));
     CHECK(b.events("NodeNotReady").size() == 2);
+    // When the last of the others is silent too, nothing is evicted any more.
+    b.clock.advance(60s);
+    co_await b.rest();
+    CHECK(has_taint(b, client::kTaintUnreachable, "NoSchedule"));
+    CHECK_FALSE(has_taint(b, client::kTaintUnreachable, "NoExecute"));
+    b.api.set_status("nodes", "", "n2", {{"conditions", Json::array({ready(b, "True")})}});
+    co_await b.rest();
+    CHECK(has_taint(b, client::kTaintUnreachable, "NoExecute"));
     // It is back.
     b.api.set_status("nodes", "", "n1", {{"conditions", Json::array({ready(b, "True")})}});
     co_await b.rest();
@@ -226,6 +270,8 @@ TEST_CASE("conditions and cordon become taints; others' taints stay") {
   Bench b({make_node_lifecycle});
   b.run([&]() -> Task<void> {
     Json mine = Json::array({{{"key", "gpu"}, {"effect", "NoSchedule"}}});
+    b.api.seed("nodes",
+               {{"metadata", {{"name", "n2"}}}, {"status", {{"conditions", Json::array({ready(b, "True")})}}}});
     b.api.seed(
         "nodes",
         {{"metadata", {{"name", "n1"}}},
