@@ -139,6 +139,20 @@ Json scale_of(const api::Object& object, const Json& json) {
   return scale;
 }
 
+// A write that begins again after a conflict tells its warnings once: those of the attempts before are taken back.
+class WarningsOnce {
+ public:
+  explicit WarningsOnce(std::vector<std::string>* warnings)
+      : warnings_(warnings), before_(warnings != nullptr ? warnings->size() : 0) {}
+  void begin() {
+    if (warnings_ != nullptr) warnings_->resize(before_);
+  }
+
+ private:
+  std::vector<std::string>* warnings_;
+  std::size_t before_;
+};
+
 }  // namespace
 
 StrategyContext Impl::strategy_context(const WriteContext& context) {
@@ -157,7 +171,6 @@ Status Impl::digest(const api::Resource& resource, Json& body, WriteContext& con
     }
     if (context.warnings != nullptr) {
       for (std::string& fault : faults) context.warnings->push_back(std::move(fault));
-      context.warnings = nullptr;  // once, though a conflict may bring us here again
     }
   }
   if (auto status = api::coerce(type, body); !status) {
@@ -262,7 +275,9 @@ Task<Result<Json>> Impl::prepare_create(const Stored& stored, Json body, const s
 Task<Result<api::ObjectPtr>> Impl::create(const Stored& stored, std::string ns, Json body, WriteContext context) {
   const bool generated =
       str(at(body, "metadata"), "name").empty() && !str(at(body, "metadata"), "generateName").empty();
+  WarningsOnce warnings(context.warnings);
   for (int attempt = 1;; ++attempt) {
+    warnings.begin();
     const bool last = !generated || attempt == kGenerateNameTries;
     StrategyContext strategy = strategy_context(context);
     Json copy = last ? std::move(body) : body;  // NOLINT(bugprone-use-after-move): the last round moves it
@@ -348,7 +363,9 @@ Task<Result<api::ObjectPtr>> Impl::modify(const Stored& stored, std::string ns, 
                                           WriteContext context) {
   const api::Resource& resource = *stored.resource;
   if (!resource.namespaced) ns.clear();
+  WarningsOnce warnings(context.warnings);
   for (int attempt = 1;; ++attempt) {
+    warnings.begin();
     const api::ObjectPtr before = stored.cache->find(ns, name);
     if (!before) co_return fail(not_found(resource, name));
     const Json old = before->parse();
