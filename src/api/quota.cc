@@ -16,6 +16,8 @@ constexpr std::string_view kCount = "count/";
 constexpr std::string_view kRequests = "requests.";
 constexpr std::string_view kLimits = "limits.";
 constexpr std::string_view kOfClass = ".storageclass.storage.k8s.io/";
+constexpr std::string_view kDevices = ".deviceclass.resource.k8s.io/devices";
+constexpr std::int64_t kAllDevices = 32;  // what a claim of all devices counts: no claim can get more
 constexpr std::array<std::string_view, 3> kCompute = {"cpu", "memory", "ephemeral-storage"};
 constexpr std::array<std::string_view, 3> kServiceNames = {"services", "services.nodeports", "services.loadbalancers"};
 constexpr std::array<std::string_view, 2> kClaimNames = {"persistentvolumeclaims", "requests.storage"};
@@ -25,6 +27,10 @@ constexpr std::array<std::string_view, 4> kPlainCounts = {"configmaps", "replica
 
 bool is_core(const Resource& resource, std::string_view plural) {
   return resource.group.empty() && resource.plural == plural;
+}
+
+bool is_device_claim(const Resource& resource) {
+  return resource.group == "resource.k8s.io" && resource.plural == "resourceclaims";
 }
 
 template <std::size_t N>
@@ -194,6 +200,25 @@ void look_at_claim(const Json& claim, QuotaItem& item) {
   put("requests.storage", std::max(whole(amount_of(requests, "storage")), allocated));
 }
 
+// Of alternatives the greediest counts.
+void look_at_device_claim(const Json& claim, QuotaItem& item) {
+  const auto count = [](const Json& request) {
+    return str(request, "allocationMode") == "All" ? kAllDevices : num(request, "count", 1);
+  };
+  for (const Json& request : at(claim, "spec", "devices", "requests")) {
+    std::map<std::string, std::int64_t> most;
+    const Json& exactly = at(request, "exactly");
+    if (exactly.is_object()) most[std::string(str(exactly, "deviceClassName"))] = count(exactly);
+    for (const Json& one : at(request, "firstAvailable")) {
+      auto& present = most[std::string(str(one, "deviceClassName"))];
+      present = std::max(present, count(one));
+    }
+    for (const auto& [device_class, devices] : most) {
+      item.usage[device_class + std::string(kDevices)] += Quantity(devices);
+    }
+  }
+}
+
 }  // namespace
 
 QuotaItem quota_item(const Resource& resource, const Json& object, WallTime now) {
@@ -205,6 +230,8 @@ QuotaItem quota_item(const Resource& resource, const Json& object, WallTime now)
     look_at_service(at(object, "spec"), item);
   } else if (is_core(resource, "persistentvolumeclaims")) {
     look_at_claim(object, item);
+  } else if (is_device_claim(resource)) {
+    look_at_device_claim(object, item);
   } else if (resource.group.empty() && holds(kPlainCounts, resource.plural)) {
     item.usage[std::string(resource.plural)] = one();
   }
@@ -212,11 +239,13 @@ QuotaItem quota_item(const Resource& resource, const Json& object, WallTime now)
 }
 
 bool quota_items_differ(const Resource& resource) {
-  return is_core(resource, "pods") || is_core(resource, "services") || is_core(resource, "persistentvolumeclaims");
+  return is_core(resource, "pods") || is_core(resource, "services") || is_core(resource, "persistentvolumeclaims") ||
+         is_device_claim(resource);
 }
 
 bool quota_counts(const Resource& resource, std::string_view name) {
   if (name.starts_with(kCount)) return name.substr(kCount.size()) == resource.group_resource();
+  if (is_device_claim(resource)) return name.ends_with(kDevices);
   if (!resource.group.empty()) return false;
   if (resource.plural == "pods") return is_pod_name(name);
   if (resource.plural == "services") return holds(kServiceNames, name);
@@ -237,6 +266,7 @@ const Resource* quota_resource(std::string_view name) {
   }
   if (holds(kServiceNames, name)) return &res("services");
   if (is_claim_name(name)) return &res("persistentvolumeclaims");
+  if (name.ends_with(kDevices)) return &res("resourceclaims.resource.k8s.io");
   if (holds(kPlainCounts, name)) return &res(name);
   return is_pod_name(name) ? &res("pods") : nullptr;
 }

@@ -424,6 +424,7 @@ Task<Status> Assembly::Parts::start_control() {
   control_informers = std::make_unique<client::InformerFactory>(*controller_client, control.executor(), clock);
   controller::Options controller_options;
   controller_options.root_ca_pem = pki->server_ca_pem();
+  controller_options.client_ca_pem = pki->client_ca_pem();
   controller_options.service_ip = nth_address(options.service_cidr, 1);
   controller_options.service_cidr = options.service_cidr;
   controller_options.advertise_address = options.advertise_address;

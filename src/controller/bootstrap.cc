@@ -1,4 +1,4 @@
-// What every namespace and every cluster has: the ServiceAccount `default`, the CA's ConfigMap, the system namespaces,
+// What every namespace and every cluster has: the ServiceAccount `default`, the CAs' ConfigMaps, the system namespaces,
 // the Service `kubernetes`.
 #include <algorithm>
 
@@ -32,8 +32,11 @@ class PerNamespace : public Controller {
   }
 
   virtual Json wanted(const Json& before) = 0;
+  /// Whether the namespace is to have the object.
+  [[nodiscard]] virtual bool applies(std::string_view /*ns*/) const { return true; }
 
   Task<Status> reconcile(std::string ns) override {
+    if (!applies(ns)) co_return Status{};
     const auto space = namespaces_.get(ns);
     if (!space || space->deleting()) co_return Status{};
     const auto there = objects_.get(ns, object_name_);
@@ -76,6 +79,20 @@ class RootCaController final : public PerNamespace {
         "Kubernetes clusters.";
     return out;
   }
+};
+
+/// Who may be believed to be whom, for API servers beside this one: they take clients' certificates that this CA
+/// signed.
+class ClientCaController final : public PerNamespace {
+ public:
+  explicit ClientCaController(Context& context)
+      : PerNamespace(context, "cluster-authentication-trust", "configmaps", "extension-apiserver-authentication") {}
+  Json wanted(const Json& before) override {
+    Json out = before;
+    out["data"]["client-ca-file"] = context_.options.client_ca_pem;
+    return out;
+  }
+  [[nodiscard]] bool applies(std::string_view ns) const override { return ns == "kube-system"; }
 };
 
 /// The namespaces that Kubernetes always has, and in `default` the Service through which pods reach the API.
@@ -233,6 +250,8 @@ std::unique_ptr<Controller> make_service_account(Context& context) {
 }
 
 std::unique_ptr<Controller> make_root_ca(Context& context) { return std::make_unique<RootCaController>(context); }
+
+std::unique_ptr<Controller> make_client_ca(Context& context) { return std::make_unique<ClientCaController>(context); }
 
 std::unique_ptr<Controller> make_kubernetes_service(Context& context) {
   return std::make_unique<KubernetesService>(context);

@@ -23,6 +23,7 @@ Controllers::Controllers(client::InformerFactory& informers, Options options)
   all.push_back(make_kubernetes_service(context));
   all.push_back(make_service_account(context));
   if (!context.options.root_ca_pem.empty()) all.push_back(make_root_ca(context));
+  if (!context.options.client_ca_pem.empty()) all.push_back(make_client_ca(context));
   all.push_back(make_deployment(context));
   all.push_back(make_replicaset(context));
   all.push_back(make_replication_controller(context));

@@ -21,6 +21,7 @@ std::unique_ptr<Controller> make_cronjob(Context& context);
 std::unique_ptr<Controller> make_namespace(Context& context);
 std::unique_ptr<Controller> make_service_account(Context& context);
 std::unique_ptr<Controller> make_root_ca(Context& context);
+std::unique_ptr<Controller> make_client_ca(Context& context);
 std::unique_ptr<Controller> make_garbage_collector(Context& context);
 std::unique_ptr<Controller> make_node_lifecycle(Context& context);
 std::unique_ptr<Controller> make_taint_eviction(Context& context);

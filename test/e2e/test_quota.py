@@ -1,4 +1,5 @@
 """ResourceQuotas, LimitRanges and the rules of namespaces, by kubectl."""
+import base64
 import concurrent.futures
 import unittest
 
@@ -108,6 +109,90 @@ class Quotas(NodeTest):
             self.assertIn('pods "bad" is forbidden: ', self.refused(pod('bad', 'true', resources=resources)))
             self.assertIn(why, self.refused(pod('bad', 'true', resources=resources)))
         self.assertRegex(self.k('describe', 'limits', 'l'), r'Container +cpu +50m +1 +100m +500m +5')
+
+
+class Rules(NodeTest):
+    """What namespaces and their controllers do by themselves."""
+    import_images = False
+
+    def test_pod_security(self):
+        self.assertIn('must be one of privileged, baseline, restricted',
+                      self.kubectl('label', 'ns', self.ns, 'pod-security.kubernetes.io/enforce=strict').stderr)
+        self.apply(pod('host', 'true', hostNetwork=True, nodeSelector={'no': 'where'}))
+        told = self.kubectl('label', 'ns', self.ns, 'pod-security.kubernetes.io/enforce=restricted')
+        self.assertIn(f'existing pods in namespace "{self.ns}" violate the new PodSecurity enforce level "restricted:latest"', told.stderr)
+        self.assertIn('Warning: host: host namespaces', told.stderr)
+        refused = self.kubectl('run', 'bad', '--image=x')
+        self.assertIn('pods "bad" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false', refused.stderr)
+        warned = self.kubectl('create', 'deployment', 'd', '--image=x')
+        self.assertEqual(0, warned.returncode, warned.stderr)
+        self.assertIn('Warning: would violate PodSecurity "restricted:latest"', warned.stderr)
+        self.k('label', '--overwrite', 'ns', self.ns, 'pod-security.kubernetes.io/enforce-version=v1.7')
+        self.assertIn('restricted:v1.7', self.kubectl('run', 'bad', '--image=x', '--privileged').stderr)
+
+    def test_a_token_secret_is_a_key_to_the_api(self):
+        self.k('create', 'sa', 'robot')
+        self.apply({'apiVersion': 'v1', 'kind': 'Secret', 'metadata': {'name': 'key', 'annotations': {'kubernetes.io/service-account.name': 'robot'}},
+                    'type': 'kubernetes.io/service-account-token'})
+        data = wait_for(lambda: self.peek('secrets', 'key').get('data'), 10)
+        self.assertEqual({'ca.crt', 'namespace', 'token'}, set(data))
+        token = base64.b64decode(data['token']).decode()
+        me = self.node.api('POST', '/apis/authentication.k8s.io/v1/selfsubjectreviews',
+                           {'apiVersion': 'authentication.k8s.io/v1', 'kind': 'SelfSubjectReview'}, token=token)
+        self.assertEqual(f'system:serviceaccount:{self.ns}:robot', me.json()['status']['userInfo']['username'])
+        self.assertIn('Token', self.k('describe', 'secret', 'key').title())
+        self.k('delete', 'sa', 'robot')
+        self.wait_gone('secrets', 'key')
+        self.assertEqual(401, self.node.api('GET', '/api/v1/namespaces', token=token).status)
+
+    def test_cluster_roles_aggregate(self):
+        self.k('create', 'clusterrole', self.ns, '--verb=get', '--resource=pods')
+        self.addCleanup(self.k, 'delete', 'clusterrole', self.ns, self.ns + '-all')
+        self.k('label', 'clusterrole', self.ns, 'part=' + self.ns)
+        self.k('create', 'clusterrole', self.ns + '-all', '--aggregation-rule=part=' + self.ns)
+        rules = wait_for(lambda: self.get('clusterrole', self.ns + '-all').get('rules'), 10)
+        self.assertEqual(['pods'], rules[0]['resources'])
+        self.assertIn('deployments.apps', self.k('describe', 'clusterrole', 'admin'))
+
+    def test_endpoints_are_mirrored(self):
+        self.apply(service('db', None, {'port': 5432}),
+                   {'apiVersion': 'v1', 'kind': 'Endpoints', 'metadata': {'name': 'db'},
+                    'subsets': [{'addresses': [{'ip': '192.0.2.7'}], 'ports': [{'port': 5432}]}]})
+        slices = wait_for(lambda: self.get('endpointslices', '-l', 'kubernetes.io/service-name=db')['items'], 10)
+        self.assertEqual(['192.0.2.7'], slices[0]['endpoints'][0]['addresses'])
+        self.assertEqual('endpointslicemirroring-controller.k8s.io', slices[0]['metadata']['labels']['endpointslice.kubernetes.io/managed-by'])
+
+    def test_who_may_what(self):
+        self.k('create', 'sa', 'robot')
+        self.k('create', 'role', 'reader', '--verb=get,list', '--resource=configmaps')
+        self.k('create', 'rolebinding', 'reader', '--role=reader', f'--serviceaccount={self.ns}:robot')
+        mine = self.k('auth', 'can-i', '--list', f'--as=system:serviceaccount:{self.ns}:robot')
+        self.assertRegex(mine, r'configmaps +\[\] +\[\] +\[get list\]')
+        self.assertRegex(mine, r'selfsubjectrulesreviews.authorization.k8s.io +\[\] +\[\] +\[create\]')
+        self.assertNotIn('*.*', mine)
+        self.assertRegex(self.k('auth', 'can-i', '--list'), r'\*\.\* +\[\] +\[\] +\[\*\]')
+
+    def test_a_namespace_tells_what_it_waits_for(self):
+        name = self.ns + '-2'
+        self.make_namespace(name)
+        self.k('create', 'cm', 'held', '-n', name)
+        self.k('patch', 'cm', 'held', '-n', name, '--type=merge', '-p', '{"metadata": {"finalizers": ["example.com/wait"]}}')
+        self.k('delete', 'ns', name, '--wait=false')
+
+        def conditions():
+            status = self.get('ns', name)['status']
+            return {c['type']: (c['status'], c['reason'], c['message']) for c in status.get('conditions', [])}
+        wait_for(lambda: conditions().get('NamespaceContentRemaining', ('',))[0] == 'True', 20)
+        self.assertEqual(('True', 'SomeResourcesRemain', 'Some resources are remaining: configmaps. has 1 resource instances'),
+                         conditions()['NamespaceContentRemaining'])
+        self.assertEqual(('True', 'SomeFinalizersRemain',
+                          'Some content in the namespace has finalizers remaining: example.com/wait in 1 resource instances'),
+                         conditions()['NamespaceFinalizersRemaining'])
+        self.assertEqual('False', conditions()['NamespaceDeletionDiscoveryFailure'][0])
+        refused = self.kubectl('create', 'cm', 'late', '-n', name)
+        self.assertIn(f'unable to create new content in namespace {name} because it is being terminated', refused.stderr)
+        self.k('patch', 'cm', 'held', '-n', name, '--type=merge', '-p', '{"metadata": {"finalizers": null}}')
+        wait_for(lambda: self.node.api('GET', '/api/v1/namespaces/' + name).status == 404, 30, message='the namespace is gone')
 
 
 if __name__ == '__main__':

@@ -17,6 +17,8 @@ namespace brume::controller {
 struct Options {
   /// PEM of the CA that signed the server's certificate, for the ConfigMap kube-root-ca.crt. Empty: none is published.
   std::string root_ca_pem = {};
+  /// PEM of the CA that signs clients' certificates, for the ConfigMap extension-apiserver-authentication. Empty: none.
+  std::string client_ca_pem = {};
 
   /// The Service `kubernetes`: its address (first of the service range), and where the server answers. An empty
   /// service_ip leaves the service alone.

@@ -96,6 +96,19 @@ TEST_CASE("what services and claims use") {
   CHECK(claim.attributes_classes == std::vector<std::string>{"fast"});
 }
 
+TEST_CASE("what claims of devices use") {
+  const auto claim = quota_item(res("resourceclaims.resource.k8s.io"), parse(R"({"spec":{"devices":{"requests":[
+    {"name":"a","exactly":{"deviceClassName":"gpu","allocationMode":"ExactCount","count":2}},
+    {"name":"b","exactly":{"deviceClassName":"nic","allocationMode":"All"}},
+    {"name":"c","firstAvailable":[{"deviceClassName":"gpu","count":3},{"deviceClassName":"gpu","count":1},
+                                  {"deviceClassName":"fpga"}]}]}}})"),
+                                kNow);
+  CHECK(use(claim, "gpu.deviceclass.resource.k8s.io/devices") == "5");
+  CHECK(use(claim, "nic.deviceclass.resource.k8s.io/devices") == "32");
+  CHECK(use(claim, "fpga.deviceclass.resource.k8s.io/devices") == "1");
+  CHECK(use(claim, "count/resourceclaims.resource.k8s.io") == "1");
+}
+
 TEST_CASE("whose objects a name counts") {
   const auto owner = [](const char* name) {
     const auto* resource = quota_resource(name);
@@ -108,6 +121,7 @@ TEST_CASE("whose objects a name counts") {
   CHECK(owner("x.storageclass.storage.k8s.io/persistentvolumeclaims") == "persistentvolumeclaims");
   CHECK(owner("services.nodeports") == "services");
   CHECK(owner("secrets") == "secrets");
+  CHECK(owner("gpu.deviceclass.resource.k8s.io/devices") == "resourceclaims.resource.k8s.io");
   CHECK(owner("count/jobs.batch") == "jobs.batch");
   CHECK(owner("count/nodes") == "-");
   CHECK(owner("example.com/gpu") == "-");

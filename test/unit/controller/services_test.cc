@@ -167,14 +167,18 @@ TEST_CASE("Endpoints tell ready from not ready, and go with their Service") {
 }
 
 TEST_CASE("every namespace gets its ServiceAccount and the CA; the cluster its Service") {
-  Bench b({make_service_account, make_root_ca, make_kubernetes_service},
-          {.root_ca_pem = "PEM", .service_ip = "10.43.0.1", .advertise_address = "192.0.2.1"});
+  Bench b(
+      {make_service_account, make_root_ca, make_client_ca, make_kubernetes_service},
+      {.root_ca_pem = "PEM", .client_ca_pem = "CLIENTS", .service_ip = "10.43.0.1", .advertise_address = "192.0.2.1"});
   b.run([&]() -> Task<void> {
     co_await b.rest();
     for (const char* ns : {"default", "kube-system", "kube-public", "kube-node-lease"}) {
       CHECK(b.api.find("serviceaccounts", ns, "default") != nullptr);
       CHECK(str(at(b.api.json("configmaps", ns, "kube-root-ca.crt"), "data"), "ca.crt") == "PEM");
     }
+    const char* trust = "extension-apiserver-authentication";
+    CHECK(str(at(b.api.json("configmaps", "kube-system", trust), "data"), "client-ca-file") == "CLIENTS");
+    CHECK(b.api.find("configmaps", "default", trust) == nullptr);
     const Json service = b.api.json("services", "default", "kubernetes");
     CHECK(str(at(service, "spec"), "clusterIP") == "10.43.0.1");
     CHECK(num(at(service, "spec", "ports")[0], "targetPort") == 6443);
