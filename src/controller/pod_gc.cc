@@ -1,7 +1,8 @@
-// Pods that nobody else deletes: finished ones above a threshold, those of nodes that are gone, and those that were
-// deleted before they had a node. And old events.
+// Pods that nobody else deletes: finished ones above a threshold, those of nodes that are gone or out of service, and
+// those that were deleted before they had a node. And old events.
 #include <algorithm>
 
+#include "brume/client/taints.h"
 #include "make.h"
 
 namespace brume::controller {
@@ -9,7 +10,8 @@ namespace brume::controller {
 namespace {
 
 constexpr auto kNodeQuarantine = std::chrono::seconds(40);  // a node may be registered anew within it
-constexpr std::string_view kFinished = "finished";          // queue keys beside pods' ns/name
+constexpr std::string_view kOutOfService = "node.kubernetes.io/out-of-service";
+constexpr std::string_view kFinished = "finished";  // queue keys beside pods' ns/name
 
 class PodGc final : public Controller {
  public:
@@ -19,20 +21,38 @@ class PodGc final : public Controller {
                        .updated = [this](const ObjectPtr&, const ObjectPtr& now) { look(now); },
                        .deleted = nullptr});
     pods_.add_index(kByNode, index_by_node);
-    nodes_.add_handler({.added = nullptr, .updated = nullptr, .deleted = [this](const ObjectPtr& node) {
-                          for (const auto& pod : pods_.index(kByNode, node->name())) {
-                            queue_.add_after(pod->key(), kNodeQuarantine);
-                          }
-                        }});
+    nodes_.add_handler({.added = nullptr,
+                        .updated =
+                            [this](const ObjectPtr&, const ObjectPtr& node) {
+                              if (!out_of_service(*node)) return;
+                              for (const auto& pod : pods_.index(kByNode, node->name())) look(pod);
+                            },
+                        .deleted =
+                            [this](const ObjectPtr& node) {
+                              for (const auto& pod : pods_.index(kByNode, node->name())) {
+                                queue_.add_after(pod->key(), kNodeQuarantine);
+                              }
+                            }});
   }
 
  private:
+  /// A person has said that the node, which is silent, is off: nothing there will tell of a pod's end (KEP-2268).
+  static bool out_of_service(const Object& node) {
+    if (node.bytes().find(kOutOfService) == std::string::npos) return false;
+    const Json value = node.parse();
+    const auto taints = client::decode_taints(at(value, "spec", "taints"));
+    return !client::condition_true(at(value, "status"), "Ready") &&
+           std::any_of(taints.begin(), taints.end(), [](const auto& taint) { return taint.key == kOutOfService; });
+  }
+
   void look(const ObjectPtr& pod) {
     const auto& view = context_.pods.of(pod);
     if (view.node_name.empty()) {
       if (pod->deleting()) enqueue(pod);
-    } else if (nodes_.has_synced() && !nodes_.get(view.node_name)) {
-      queue_.add_after(pod->key(), kNodeQuarantine);
+    } else if (nodes_.has_synced()) {
+      const auto node = nodes_.get(view.node_name);
+      if (!node) queue_.add_after(pod->key(), kNodeQuarantine);
+      if (node && pod->deleting() && out_of_service(*node)) enqueue(pod);
     }
     if (view.finished()) queue_.add(std::string(kFinished));
   }
@@ -50,25 +70,31 @@ class PodGc final : public Controller {
       if (!pod->deleting()) co_return Status{};
       co_return co_await remove(pod);
     }
-    if (nodes_.get(view.node_name)) co_return Status{};
     const bool finished = view.finished();
+    if (const auto node = nodes_.get(view.node_name)) {
+      if (!pod->deleting() || !out_of_service(*node)) co_return Status{};
+      if (!finished) BRUME_CO_CHECK(co_await mark_failed(pod, false));
+      co_return co_await remove(pod);
+    }
     const auto live = co_await client().get(nodes_.resource(), "", view.node_name);
     if (live || live.error().code != Code::kNotFound) co_return Status{};
-    if (!finished) BRUME_CO_CHECK(co_await mark_failed(pod));
+    if (!finished) BRUME_CO_CHECK(co_await mark_failed(pod, true));
     co_return co_await remove(pod);
   }
 
-  Task<Status> mark_failed(ObjectPtr pod) {
+  Task<Status> mark_failed(ObjectPtr pod, bool node_gone) {
     const Json value = pod->parse();
     const auto& before = at(value, "status");
     Json status = before;
     status["phase"] = "Failed";
-    client::set_condition(status,
-                          {{"type", "DisruptionTarget"},
-                           {"status", "True"},
-                           {"reason", "DeletionByPodGC"},
-                           {"message", "PodGC: node no longer exists"}},
-                          clock().now());
+    if (node_gone) {
+      client::set_condition(status,
+                            {{"type", "DisruptionTarget"},
+                             {"status", "True"},
+                             {"reason", "DeletionByPodGC"},
+                             {"message", "PodGC: node no longer exists"}},
+                            clock().now());
+    }
     auto written = co_await write_status(client(), pods_.resource(), pod, before, std::move(status));
     if (!written) co_return fail(written.error());
     co_return Status{};

@@ -328,6 +328,13 @@ TEST_CASE("admission: limit ranges") {
   Json two = pod(
       R"({"spec":{"containers":[{"name":"a","resources":{"limits":{"cpu":"900m"},"requests":{"cpu":"900m"}}},{"name":"b","resources":{"limits":{"cpu":"900m"},"requests":{"cpu":"900m"}}}]}})");
   CHECK(w.create("pods", two).find("maximum cpu usage per Pod is 1500m, but limit is 1800m") != std::string::npos);
+  Json alike = two;
+  for (auto& container : alike["spec"]["containers"]) {
+    container["resources"] = {{"limits", {{"cpu", "2"}}}, {"requests", {{"cpu", "1"}}}};
+  }
+  CHECK(w.create("pods", alike) ==
+        "pods \"p\" is forbidden: [maximum cpu usage per Container is 1, but limit is 2, maximum cpu usage per Pod is "
+        "1500m, but limit is 4]");
   Json claim = *parse_json(R"({"metadata":{"name":"c"},"spec":{"resources":{"requests":{"storage":"2Gi"}}}})");
   CHECK(w.create("persistentvolumeclaims", claim)
             .find("maximum storage usage per PersistentVolumeClaim is 1Gi, but request is 2Gi") != std::string::npos);

@@ -404,6 +404,39 @@ TEST_CASE("pods of lost nodes, unscheduled deleted pods and too many finished on
   });
 }
 
+TEST_CASE("deleted pods of a node that is out of service go without its word") {
+  Bench b({make_pod_gc});
+  b.run([&]() -> Task<void> {
+    const auto node = [&](const char* ready_status, bool off) {
+      Json value = {{"metadata", {{"name", "n1"}}},
+                    {"status", {{"conditions", Json::array({ready(b, ready_status)})}}}};
+      if (off) {
+        value["spec"]["taints"] =
+            Json::array({{{"key", "node.kubernetes.io/out-of-service"}, {"effect", "NoExecute"}}});
+      }
+      b.api.seed("nodes", std::move(value));
+    };
+    node("Unknown", false);
+    for (const char* name : {"dying", "living"}) {
+      Json value = {{"metadata", {{"name", name}}}, {"spec", {{"nodeName", "n1"}}}, {"status", {{"phase", "Running"}}}};
+      if (name == std::string_view("dying")) {
+        value["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z";
+        value["metadata"]["deletionGracePeriodSeconds"] = 30;
+      }
+      b.api.seed("pods", std::move(value));
+    }
+    co_await b.rest();
+    CHECK(b.api.find("pods", "default", "dying") != nullptr);
+    node("True", true);  // it lives after all
+    co_await b.rest();
+    CHECK(b.api.find("pods", "default", "dying") != nullptr);
+    node("Unknown", true);
+    co_await b.rest();
+    CHECK(b.api.find("pods", "default", "dying") == nullptr);
+    CHECK(b.api.find("pods", "default", "living") != nullptr);
+  });
+}
+
 TEST_CASE("events end an hour after their last occurrence") {
   Bench b({make_event_ttl});
   b.run([&]() -> Task<void> {
