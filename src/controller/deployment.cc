@@ -104,7 +104,9 @@ Task<Result<DeploymentController::World>> DeploymentController::observe(ObjectPt
 Task<Status> DeploymentController::steer(World& world) {
   if (world.deployment.object->deleting()) co_return co_await report_counts(world);
   note_pause(world);
-  if (world.deployment.paused() || rescaled(world)) co_return co_await sync_scale(world);
+  if (world.deployment.paused()) co_return co_await sync_scale(world);
+  if (rollback_revision(world)) co_return co_await roll_back(world);
+  if (rescaled(world)) co_return co_await sync_scale(world);
   if (world.deployment.rolling()) co_return co_await roll(world);
   co_return co_await recreate(world);
 }

@@ -56,6 +56,11 @@ class DeploymentController final : public Controller {
   Task<Result<bool>> scale(World& world, std::string name, std::int64_t size);
   Task<Status> cleanup(World& world);
 
+  // deployment_rollback.cc
+  [[nodiscard]] static std::optional<std::int64_t> rollback_revision(const World& world);
+  Task<Status> roll_back(World& world);
+  Task<Status> end_rollback(World& world, Json value);
+
   // deployment_rollout.cc
   Task<Status> roll(World& world);
   Task<Status> recreate(World& world);

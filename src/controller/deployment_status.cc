@@ -10,11 +10,9 @@ Json DeploymentController::count_status(const World& world) const {
   Json status = deployment.status;
   std::int64_t actual = 0;
   std::int64_t ready = 0;
-  std::int64_t terminating = 0;
   for (const auto& set : world.sets) {
     actual += set.actual();
     ready += set.ready();
-    terminating += set.terminating();
   }
   const auto available = sum_available(world.sets);
   status["observedGeneration"] = deployment.object->generation();
@@ -24,7 +22,11 @@ Json DeploymentController::count_status(const World& world) const {
   set_count(status, "readyReplicas", ready);
   set_count(status, "availableReplicas", available);
   set_count(status, "unavailableReplicas", std::max<std::int64_t>(0, sum_replicas(world.sets) - available));
-  status["terminatingReplicas"] = terminating;
+  if (const auto terminating = sum_terminating(world.sets)) {
+    status["terminatingReplicas"] = *terminating;
+  } else {
+    status.erase("terminatingReplicas");
+  }
   if (available >= deployment.replicas() - deployment.max_unavailable()) {
     set_deployment_condition(status, "Available", "True", "MinimumReplicasAvailable",
                              "Deployment has minimum availability.", clock().now());
@@ -74,11 +76,12 @@ Task<Status> DeploymentController::report_rollout(World& world) {
   for (const auto& set : world.sets) {
     if (failure.is_null()) failure = client::find_condition(at(set.value, "status"), "ReplicaFailure");
   }
-  client::remove_condition(status, "ReplicaFailure");
-  if (!failure.is_null()) {
-    const auto& had = client::find_condition(before, "ReplicaFailure");
-    failure["lastUpdateTime"] = had.is_null() ? Json(format_rfc3339(now)) : at(had, "lastUpdateTime");
-    status["conditions"].push_back(std::move(failure));
+  const auto& had = client::find_condition(status, "ReplicaFailure");
+  if (failure.is_null()) {
+    client::remove_condition(status, "ReplicaFailure");
+  } else if (str(had, "status") != str(failure, "status") || str(had, "reason") != str(failure, "reason")) {
+    failure["lastUpdateTime"] = failure["lastTransitionTime"];
+    client::set_condition(status, std::move(failure), now);
   }
   look_again(world, status);
   co_return co_await write(world, std::move(status));

@@ -70,7 +70,7 @@ Task<Status> DeploymentController::create_new(World& world, std::int64_t revisio
   Json selector = at(deployment.spec(), "selector");
   selector["matchLabels"][std::string(kTemplateHash)] = hash;
   const auto size = new_size(deployment, sum_replicas(world.sets), 0);
-  const std::string name = object->name() + "-" + hash;
+  const std::string name = replica_set_name(object->name(), hash);
   Json set = {{"metadata",
                {{"name", name},
                 {"namespace", object->ns()},
@@ -86,6 +86,7 @@ Task<Status> DeploymentController::create_new(World& world, std::int64_t revisio
 
   auto created = co_await client().create(sets_.resource(), object->ns(), set);
   if (!created && created.error().code == Code::kAlreadyExists) co_return co_await name_taken(world, name, set);
+  if (!created && namespace_goes(created.error())) co_return fail(created.error());
   if (!created) {
     const std::string message = "Failed to create new replica set \"" + name + "\": " + created.error().message;
     if (deployment.has_deadline()) {
@@ -156,7 +157,7 @@ Task<Status> DeploymentController::write_annotations(World& world) {
 bool DeploymentController::rescaled(const World& world) const {
   const auto active = with_replicas(world.sets);
   return std::any_of(active.begin(), active.end(), [&](const ReplicaSet& set) {
-    const auto desired = parse_int(set.annotation(kDesiredReplicas));
+    const auto desired = set.size_annotation(kDesiredReplicas);
     return desired && *desired != world.deployment.replicas();
   });
 }
@@ -164,7 +165,7 @@ bool DeploymentController::rescaled(const World& world) const {
 Task<Status> DeploymentController::sync_scale(World& world) {
   BRUME_CO_CHECK(co_await find_or_create_new(world, false));
   BRUME_CO_CHECK(co_await scale_all(world));
-  if (world.deployment.paused()) BRUME_CO_CHECK(co_await cleanup(world));
+  if (world.deployment.paused() && !rollback_revision(world)) BRUME_CO_CHECK(co_await cleanup(world));
   co_return co_await report_counts(world);
 }
 
@@ -185,7 +186,7 @@ Task<Status> DeploymentController::scale_all(World& world) {
   const auto* newest = world.newest();
   const bool saturated = newest != nullptr && newest->replicas() == deployment.replicas() &&
                          newest->available() == deployment.replicas() &&
-                         parse_int(newest->annotation(kDesiredReplicas)) == deployment.replicas();
+                         newest->size_annotation(kDesiredReplicas) == deployment.replicas();
   if (saturated) {
     for (const auto& set : with_replicas(world.old())) {
       auto done = co_await scale(world, set.name(), 0);

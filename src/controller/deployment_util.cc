@@ -11,8 +11,16 @@ namespace brume::controller {
 namespace {
 
 constexpr std::int64_t kForever = std::numeric_limits<std::int32_t>::max();  // a deadline that means none
+constexpr std::size_t kMaxName = 253;                                        // of a DNS subdomain
+constexpr std::size_t kMaxHistory = 2000;                                    // characters of the history of revisions
 
 }  // namespace
+
+std::optional<std::int64_t> ReplicaSet::size_annotation(std::string_view key) const {
+  const auto size = parse_int(annotation(key));
+  if (!size || *size < 0 || *size > std::numeric_limits<std::int32_t>::max()) return std::nullopt;
+  return size;
+}
 
 std::int64_t ReplicaSet::revision() const { return parse_int(annotation(kRevision)).value_or(0); }
 
@@ -60,6 +68,19 @@ std::int64_t sum_available(const ReplicaSets& sets) {
   return sum;
 }
 
+std::optional<std::int64_t> sum_terminating(const ReplicaSets& sets) {
+  std::int64_t sum = 0;
+  for (const auto& set : sets) {
+    const auto& status = at(set.value, "status");
+    if (at(status, "terminatingReplicas").is_number()) {
+      sum += num(status, "terminatingReplicas");
+    } else if (num(status, "observedGeneration") != 0) {
+      return std::nullopt;
+    }
+  }
+  return sum;
+}
+
 ReplicaSets with_replicas(const ReplicaSets& sets) {
   ReplicaSets out;
   std::copy_if(sets.begin(), sets.end(), std::back_inserter(out), [](const auto& set) { return set.replicas() > 0; });
@@ -87,7 +108,7 @@ std::int64_t proportion(const ReplicaSet& set, const DeploymentState& deployment
   std::int64_t share = -size;
   if (deployment.replicas() != 0) {
     // The set's share of the limit that held when it was last scaled.
-    auto before = parse_int(set.annotation(kMaxReplicas)).value_or(0);
+    auto before = set.size_annotation(kMaxReplicas).value_or(0);
     if (before == 0) before = num(at(deployment.value, "status"), "replicas");
     if (before == 0) return 0;
     const auto limit = deployment.replicas() + deployment.max_surge();
@@ -99,6 +120,10 @@ std::int64_t proportion(const ReplicaSet& set, const DeploymentState& deployment
 
 // Templates
 // ------------------------------------------------------------------------------------------------------------
+
+std::string replica_set_name(const std::string& deployment, const std::string& hash) {
+  return deployment.substr(0, kMaxName - 1 - hash.size()) + "-" + hash;
+}
 
 std::string template_hash(const Json& pod_template, std::int64_t collisions) {
   return name_hash(dump_json(pod_template), collisions);
@@ -185,30 +210,53 @@ bool set_annotation(Json& object, std::string_view key, const std::string& value
   return true;
 }
 
+namespace {
+
+// What belongs to the one object alone.
+bool stays_behind(std::string_view key) {
+  return key == "kubectl.kubernetes.io/last-applied-configuration" || key == kRevision || key == kRevisionHistory ||
+         key == kDesiredReplicas || key == kMaxReplicas || key == kRollbackTo;
+}
+
+}  // namespace
+
 bool inherit_annotations(const DeploymentState& deployment, Json& set) {
   const auto& annotations = at(deployment.value, "metadata", "annotations");
   if (!annotations.is_object()) return false;
   bool changed = false;
   for (const auto& [key, value] : annotations.items()) {
-    if (key == "kubectl.kubernetes.io/last-applied-configuration" || key == kRevision || key == kRevisionHistory ||
-        key == kDesiredReplicas || key == kMaxReplicas || key == "deprecated.deployment.rollback.to") {
-      continue;
-    }
-    changed = set_annotation(set, key, std::string(str(value))) || changed;
+    if (!stays_behind(key)) changed = set_annotation(set, key, std::string(str(value))) || changed;
   }
   return changed;
+}
+
+void become(Json& deployment, const ReplicaSet& set) {
+  deployment["spec"]["template"] = without_hash(at(set.value, "spec", "template"));
+  Json annotations = Json::object();
+  const auto take = [&annotations](const Json& from, bool those_that_stay) {
+    if (!from.is_object()) return;
+    for (const auto& [key, value] : from.items()) {
+      if (stays_behind(key) == those_that_stay) annotations[key] = value;
+    }
+  };
+  take(at(deployment, "metadata", "annotations"), true);
+  take(at(set.value, "metadata", "annotations"), false);
+  deployment["metadata"]["annotations"] = std::move(annotations);
 }
 
 bool raise_revision(Json& set, std::int64_t revision) {
   const std::string old(str(at(set, "metadata", "annotations"), kRevision));
   const auto before = parse_int(old);
+  if (!before && !old.empty()) return false;  // somebody's own idea of a revision
   if (before.value_or(0) >= revision) return false;
   set_annotation(set, kRevision, std::to_string(revision));
-  if (before) {
-    std::string history(str(at(set, "metadata", "annotations"), kRevisionHistory));
-    history += (history.empty() ? "" : ",") + old;
-    set_annotation(set, kRevisionHistory, history);
+  if (!before) return true;
+  std::string history(str(at(set, "metadata", "annotations"), kRevisionHistory));
+  history += (history.empty() ? "" : ",") + old;
+  while (history.size() > kMaxHistory && history.find(',') != std::string::npos) {
+    history.erase(0, history.find(',') + 1);  // the oldest
   }
+  set_annotation(set, kRevisionHistory, history);
   return true;
 }
 

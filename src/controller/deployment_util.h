@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,6 +16,7 @@ inline constexpr std::string_view kRevision = "deployment.kubernetes.io/revision
 inline constexpr std::string_view kRevisionHistory = "deployment.kubernetes.io/revision-history";
 inline constexpr std::string_view kDesiredReplicas = "deployment.kubernetes.io/desired-replicas";
 inline constexpr std::string_view kMaxReplicas = "deployment.kubernetes.io/max-replicas";
+inline constexpr std::string_view kRollbackTo = "deprecated.deployment.rollback.to";
 inline constexpr std::string_view kTemplateHash = "pod-template-hash";
 
 /// A ReplicaSet of a Deployment; a value that is changed locally after a write.
@@ -27,11 +29,12 @@ struct ReplicaSet {
   [[nodiscard]] std::int64_t actual() const { return num(at(value, "status"), "replicas"); }
   [[nodiscard]] std::int64_t ready() const { return num(at(value, "status"), "readyReplicas"); }
   [[nodiscard]] std::int64_t available() const { return num(at(value, "status"), "availableReplicas"); }
-  [[nodiscard]] std::int64_t terminating() const { return num(at(value, "status"), "terminatingReplicas"); }
   [[nodiscard]] std::string_view annotation(std::string_view key) const {
     return str(at(value, "metadata", "annotations"), key);
   }
   [[nodiscard]] std::int64_t revision() const;  ///< 0 when it has none
+  /// A size that an annotation holds; nothing for what is none.
+  [[nodiscard]] std::optional<std::int64_t> size_annotation(std::string_view key) const;
 };
 
 using ReplicaSets = std::vector<ReplicaSet>;
@@ -55,6 +58,8 @@ struct DeploymentState {
 /// spec.strategy's maxSurge (rounded up) and maxUnavailable (rounded down); never both zero.
 std::pair<std::int64_t, std::int64_t> fenceposts(const Json& strategy, std::int64_t replicas);
 
+/// The name of a Deployment's ReplicaSet, cut where it would be too long.
+std::string replica_set_name(const std::string& deployment, const std::string& hash);
 /// The hash that names a ReplicaSet: stable over the template's canonical bytes and the collision count.
 std::string template_hash(const Json& pod_template, std::int64_t collisions);
 /// Whether two pod templates are the same but for the hash label.
@@ -64,6 +69,8 @@ int find_new(const DeploymentState& deployment, const ReplicaSets& sets);
 
 std::int64_t sum_replicas(const ReplicaSets& sets);
 std::int64_t sum_available(const ReplicaSets& sets);
+/// Nothing when a set that its controller has looked at does not tell.
+std::optional<std::int64_t> sum_terminating(const ReplicaSets& sets);
 ReplicaSets with_replicas(const ReplicaSets& sets);    ///< those whose spec.replicas is above 0
 bool older(const ReplicaSet& a, const ReplicaSet& b);  ///< by creation, then name
 
@@ -87,7 +94,10 @@ void set_deployment_condition(Json& status, std::string_view type, std::string_v
 
 /// Copies the Deployment's annotations that a ReplicaSet inherits; whether something changed.
 bool inherit_annotations(const DeploymentState& deployment, Json& set);
-/// Raises the set's revision annotation, keeping the old one in its history; whether something changed.
+/// Gives a Deployment (its JSON) the set's template and the annotations that the set inherited when it was the newest.
+void become(Json& deployment, const ReplicaSet& set);
+/// Raises the set's revision annotation, keeping the old one in its history of 2000 characters; whether something
+/// changed.
 bool raise_revision(Json& set, std::int64_t revision);
 bool set_annotation(Json& object, std::string_view key, const std::string& value);
 

@@ -90,10 +90,7 @@ Task<Status> PodControl::create(ObjectPtr owner, Json pod) {
     events_.normal(*owner, "SuccessfulCreate", "Created pod: " + (*created)->name());
     co_return Status{};
   }
-  const auto& causes = created.error().causes;
-  const bool terminating =
-      std::any_of(causes.begin(), causes.end(), [](const Cause& c) { return c.reason == "NamespaceTerminating"; });
-  if (terminating) co_return Status{};  // all of it is about to go
+  if (namespace_goes(created.error())) co_return Status{};
   events_.warning(*owner, "FailedCreate", "Error creating: " + created.error().message);
   co_return fail(created.error());
 }
@@ -127,6 +124,10 @@ std::string orphans_of(std::string_view ns) { return "orphans/" + std::string(ns
 void index_by_controller(const Object& object, std::vector<std::string>& values) {
   const auto* owner = object.controller();
   values.push_back(owner != nullptr ? owner->uid : orphans_of(object.ns()));
+}
+
+bool namespace_goes(const Error& error) {
+  return std::ranges::any_of(error.causes, [](const Cause& cause) { return cause.reason == "NamespaceTerminating"; });
 }
 
 Json pod_from_template(const Object& owner, const Json& pod_template) {
