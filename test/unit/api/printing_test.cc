@@ -118,6 +118,21 @@ TEST_CASE("nodes, data and events") {
         R"(["x","Active","<unknown>"])");
 }
 
+TEST_CASE("metrics and autoscalers") {
+  CHECK(cells("pods.metrics.k8s.io", R"({"metadata":{"name":"p"},"window":"15.1s","containers":[
+      {"name":"a","usage":{"cpu":"250m","memory":"3Mi"}},{"name":"b","usage":{"cpu":"1","memory":"1Mi"}}]})") ==
+        R"(["p","1250m","4Mi","15.1s"])");
+  CHECK(
+      cells("nodes.metrics.k8s.io", R"({"metadata":{"name":"n"},"window":"10s","usage":{"cpu":"1","memory":"2Gi"}})") ==
+      R"(["n","1","2Gi","10s"])");
+  CHECK(
+      cells("horizontalpodautoscalers.autoscaling", R"({"metadata":{"name":"h"},"spec":{"minReplicas":1,"maxReplicas":4,
+      "scaleTargetRef":{"kind":"Deployment","name":"web"},"metrics":[{"type":"Resource","resource":{"name":"cpu",
+      "target":{"type":"Utilization","averageUtilization":50}}}]},"status":{"currentReplicas":2,"currentMetrics":[
+      {"type":"Resource","resource":{"name":"cpu","current":{"averageUtilization":10}}}]}})") ==
+      R"(["h","Deployment/web","cpu: 10%/50%","1",4,2,"<unknown>"])");
+}
+
 TEST_CASE("ages are short") {
   const auto age = [](const char* created) {
     Json object;

@@ -479,6 +479,50 @@ TEST_CASE("events are one store under two APIs") {
   });
 }
 
+TEST_CASE("autoscalers are one store under two versions") {
+  Fixture f;
+  f.run([&]() -> Task<void> {
+    const api::Resource& v2 = api::res("horizontalpodautoscalers.autoscaling");
+    const api::Resource& v1 = *api::find_resource("autoscaling", "v1", "horizontalpodautoscalers");
+    CHECK(v2.version == "v2");
+    Json old = json(R"({"metadata":{"name":"h"},"spec":{"maxReplicas":3,
+      "scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"web"}}})");
+    const auto made = co_await f.registry->create(v1, "default", old, {});
+    REQUIRE(why(made) == "");
+    CHECK(at((*made)->parse(), "spec", "targetCPUUtilizationPercentage") == 80);
+    const Json seen = f.registry->get(v2, "default", "h").value()->parse();
+    CHECK(str(seen, "apiVersion") == "autoscaling/v2");
+    CHECK(at(seen, "spec", "metrics")[0]["resource"]["target"]["averageUtilization"] == 80);
+    CHECK(at(seen, "spec", "minReplicas") == 1);
+    // What v2 says of the status is v1's too, and a change by v1 keeps what v1 has no field for.
+    REQUIRE(co_await f.registry->patch(v2, "default", "h", "", PatchType::kMerge,
+                                       json(R"({"spec":{"behavior":{"scaleDown":{"selectPolicy":"Disabled"}}}})"), {}));
+    REQUIRE(co_await f.registry->patch(
+        v2, "default", "h", "status", PatchType::kMerge,
+        json(
+            R"({"status":{"currentReplicas":1,"desiredReplicas":2,"conditions":[{"type":"AbleToScale","status":"True"}]}})"),
+        {}));
+    CHECK(at(f.registry->get(v1, "default", "h").value()->parse(), "status", "desiredReplicas") == 2);
+    const auto moved = co_await f.registry->patch(v1, "default", "h", "", PatchType::kMerge,
+                                                  json(R"({"spec":{"targetCPUUtilizationPercentage":30}})"), {});
+    REQUIRE(why(moved) == "");
+    const Json now = f.registry->get(v2, "default", "h").value()->parse();
+    CHECK(at(now, "spec", "metrics")[0]["resource"]["target"]["averageUtilization"] == 30);
+    CHECK(str(at(now, "spec", "behavior", "scaleDown"), "selectPolicy") == "Disabled");
+    CHECK(at(now, "status", "conditions").size() == 1);
+    CHECK_FALSE(at(now, "metadata").contains("annotations"));
+    CHECK(str(at(now, "metadata"), "uid") == str(at(seen, "metadata"), "uid"));
+    const auto bad = co_await f.registry->patch(v1, "default", "h", "", PatchType::kMerge,
+                                                json(R"({"spec":{"targetCPUUtilizationPercentage":0}})"), {});
+    REQUIRE_FALSE(bad);
+    CHECK(bad.error().message ==
+          "HorizontalPodAutoscaler.autoscaling \"h\" is invalid: spec.metrics[0].resource.target.averageUtilization: "
+          "Invalid value: 0: must be greater than 0");
+    REQUIRE(co_await f.registry->remove(v1, "default", "h", {}, {}));
+    CHECK_FALSE(f.registry->get(v2, "default", "h"));
+  });
+}
+
 TEST_CASE("deletecollection takes what matches") {
   Fixture f;
   f.run([&]() -> Task<void> {

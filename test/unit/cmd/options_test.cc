@@ -21,10 +21,11 @@ std::string error_of(std::vector<std::string> arguments) {
 }  // namespace
 
 TEST_CASE("options have k3s' names and forms") {
-  const auto options = parse({"-d", "/x/", "--https-listen-port=7443", "--tls-san", "a,b", "--tls-san=c", "--stop-pods",
-                              "--service-node-port-range", "31000-31010", "--write-kubeconfig-mode", "644",
-                              "--allowed-unsafe-sysctls", "net.core.somaxconn,kernel.msg*", "--pod-max-pids", "200",
-                              "--eviction-hard", "memory.available<64Mi,imagefs.available<2.5%"});
+  const auto options =
+      parse({"-d", "/x/", "--https-listen-port=7443", "--tls-san", "a,b", "--tls-san=c", "--stop-pods",
+             "--service-node-port-range", "31000-31010", "--write-kubeconfig-mode", "644", "--allowed-unsafe-sysctls",
+             "net.core.somaxconn,kernel.msg*", "--pod-max-pids", "200", "--horizontal-pod-autoscaler-sync-period",
+             "1.5s", "--eviction-hard", "memory.available<64Mi,imagefs.available<2.5%"});
   REQUIRE(options);
   CHECK(options->data_dir == "/x");
   CHECK(options->https_listen_port == 7443);
@@ -32,6 +33,7 @@ TEST_CASE("options have k3s' names and forms") {
   CHECK(options->stop_pods);
   CHECK(options->allowed_unsafe_sysctls == std::vector<std::string>{"net.core.somaxconn", "kernel.msg*"});
   CHECK(options->pod_max_pids == 200);
+  CHECK(options->horizontal_pod_autoscaler_sync_period == std::chrono::milliseconds(1500));
   REQUIRE(options->eviction_hard.size() == 2);
   CHECK(options->eviction_hard[0].least(1 << 30) == 64 << 20);
   CHECK(options->eviction_hard[1].signal == "nodefs.available");
@@ -53,6 +55,9 @@ TEST_CASE("a bad option is told in one line that says what it takes") {
   CHECK(error_of({"--service-node-port-range", "32000-31000"}).find("goes up") != std::string::npos);
   CHECK(error_of({"--disable", "traefik"}).find("there are: dns, local-storage") != std::string::npos);
   CHECK(error_of({"--allowed-unsafe-sysctls", "vm.swappiness"}).find("a pod's own") != std::string::npos);
+  CHECK(error_of({"--horizontal-pod-autoscaler-sync-period", "15"}).find("a duration such as 15s") !=
+        std::string::npos);
+  CHECK(error_of({"--horizontal-pod-autoscaler-sync-period", "1ms"}).find("a duration") != std::string::npos);
   CHECK(error_of({"--eviction-hard", "disk<5%"}).find("--eviction-hard: disk: no such signal") != std::string::npos);
   CHECK(error_of({"--eviction-hard", "memory.available=1"}).find("not SIGNAL<AMOUNT") != std::string::npos);
   CHECK(error_of({"--eviction-hard", "nodefs.available<101%"}).find("from 0% to 100%") != std::string::npos);
