@@ -47,7 +47,7 @@ wait_for() { # SECONDS COMMAND...
 
 start() {
   "$root/scripts/build.sh"
-  need_packages iproute2 curl busybox-static
+  need_packages iproute2 curl busybox-static tzdata
   need_kubectl
   [ -z "$isolated" ] || make_network
   if running; then

@@ -85,7 +85,7 @@ run_vm() {
   count $((checks > bad ? checks - bad : 0)) "$bad"
 }
 
-need_packages python3 iproute2 nftables conntrack busybox-static zstd
+need_packages python3 iproute2 nftables conntrack busybox-static zstd tzdata
 for stage in "${stages[@]}"; do
   say "== $stage"
   case $stage in
