@@ -94,7 +94,8 @@ Json slice_ports(const Json& ports) {
 Json slice_endpoint(const Json& address, bool ready) {
   Json out = {{"addresses", Json::array({address["ip"]})}, {"conditions", {{"ready", ready}}}};
   for (const char* field : {"targetRef", "nodeName", "hostname"}) {
-    if (const Json& value = at(address, field); !value.is_null() && value != "") out[field] = value;
+    const Json& value = at(address, field);
+    if (value.is_object() || !str(value).empty()) out[field] = value;
   }
   return out;
 }
