@@ -9,11 +9,7 @@ namespace brume::controller {
 namespace {
 
 // Writing into a namespace that is going away is no failure.
-bool namespace_ends(const Error& error) {
-  if (error.code == Code::kNotFound) return true;
-  return std::any_of(error.causes.begin(), error.causes.end(),
-                     [](const Cause& c) { return c.reason == "NamespaceTerminating"; });
-}
+bool namespace_ends(const Error& error) { return error.code == Code::kNotFound || namespace_goes(error); }
 
 /// One object of a fixed name per namespace, made again when it is deleted and mended when it is changed.
 class PerNamespace : public Controller {

@@ -73,6 +73,10 @@ std::string name_hash(std::string_view bytes, std::int64_t collisions) {
   return out;
 }
 
+bool namespace_goes(const Error& error) {
+  return std::ranges::any_of(error.causes, [](const Cause& cause) { return cause.reason == "NamespaceTerminating"; });
+}
+
 void set_count(Json& status, const char* field, std::int64_t value) {
   if (value == 0) {
     status.erase(field);

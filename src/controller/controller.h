@@ -84,6 +84,9 @@ std::int64_t scaled_value(const Json& int_or_percent, std::int64_t total, bool r
 /// What ends a generated name: stable over what is named (canonical bytes) and its collision count.
 std::string name_hash(std::string_view bytes, std::int64_t collisions);
 
+/// Whether a creation failed because its namespace is being deleted: all of it is about to go.
+bool namespace_goes(const Error& error);
+
 /// Puts a count into a status as Kubernetes writes it: zero is left out.
 void set_count(Json& status, const char* field, std::int64_t value);
 

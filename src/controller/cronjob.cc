@@ -421,10 +421,8 @@ Task<Status> CronJobController::start(Sync& sync, WallTime time) {
     if (!client::controlled_by(**job, sync.cron->uid())) co_return Status{};
     if (is_active(sync.status, "uid", (*job)->uid())) co_return Status{};
   } else {
-    const auto& causes = job.error().causes;
-    const bool terminating =
-        std::any_of(causes.begin(), causes.end(), [](const Cause& c) { return c.reason == "NamespaceTerminating"; });
-    if (!terminating) events_.warning(*sync.cron, "FailedCreate", "Error creating job: " + job.error().message);
+    if (!namespace_goes(job.error()))
+      events_.warning(*sync.cron, "FailedCreate", "Error creating job: " + job.error().message);
     co_return fail(job.error());
   }
   sync.status["active"].push_back(client::ObjectReference::to(**job).to_json());

@@ -268,10 +268,7 @@ Task<Status> EndpointSliceMirroring::write_slice(ObjectPtr endpoints, ObjectPtr 
   if (!present) {
     auto made = co_await client().create(slices_.resource(), endpoints->ns(), std::move(body));
     if (!made) {
-      const auto& causes = made.error().causes;
-      const bool ends = std::any_of(causes.begin(), causes.end(),
-                                    [](const Cause& cause) { return cause.reason == "NamespaceTerminating"; });
-      if (ends) co_return Status{};
+      if (namespace_goes(made.error())) co_return Status{};
       co_return fail(made.error());
     }
     writes_.created(endpoints->key(), (*made)->resource_version());

@@ -191,10 +191,7 @@ Task<Status> JobController::create_pod(Sync& sync, Json pod) {
     events_.normal(*sync.job, "SuccessfulCreate", "Created pod: " + (*created)->name());
     co_return Status{};
   }
-  const auto& causes = created.error().causes;
-  const bool terminating =
-      std::any_of(causes.begin(), causes.end(), [](const Cause& c) { return c.reason == "NamespaceTerminating"; });
-  if (terminating) co_return Status{};  // all of it is about to go
+  if (namespace_goes(created.error())) co_return Status{};
   events_.warning(*sync.job, "FailedCreate", "Error creating: " + created.error().message);
   co_return fail(created.error());
 }

@@ -126,10 +126,6 @@ void index_by_controller(const Object& object, std::vector<std::string>& values)
   values.push_back(owner != nullptr ? owner->uid : orphans_of(object.ns()));
 }
 
-bool namespace_goes(const Error& error) {
-  return std::ranges::any_of(error.causes, [](const Cause& cause) { return cause.reason == "NamespaceTerminating"; });
-}
-
 Json pod_from_template(const Object& owner, const Json& pod_template) {
   const auto& meta = at(pod_template, "metadata");
   Json pod = {{"metadata", {{"generateName", owner.name() + "-"}, {"namespace", owner.ns()}}}};

@@ -76,9 +76,6 @@ class PodControl {
   Expectations expectations_;
 };
 
-/// Whether a creation failed because its namespace is being deleted: all of it is about to go.
-bool namespace_goes(const Error& error);
-
 /// A pod from a pod template, owned by `owner`, with a generated name.
 Json pod_from_template(const Object& owner, const Json& pod_template);
 
