@@ -269,6 +269,43 @@ TEST_CASE("OCI spec: command, user, capabilities, mounts, masks") {
   CHECK((*make(pod))["process"]["args"] == Json({"/entry", "cmd"}));
 }
 
+TEST_CASE("OCI spec: block devices of volumes, with their rule") {
+  const Json pod = {{"spec", {{"containers", Json::array({{{"name", "c"}, {"command", Json::array({"/bin/sh"})}}})}}}};
+  const Json image = Json::object();
+  const Json device = {{"path", "/dev/data"}, {"type", "b"},    {"major", 7}, {"minor", 3},
+                       {"fileMode", 0660},    {"access", "rm"}, {"uid", 0},   {"gid", 6}};
+  const auto make = [&](bool privileged) {
+    Json container = pod["spec"]["containers"][0];
+    container["securityContext"]["privileged"] = privileged;
+    OciInputs in{.pod = pod,
+                 .container = container,
+                 .image_config = image,
+                 .user = {0, 0, {}, "/"},
+                 .env = {},
+                 .hostname = "web",
+                 .volumes = {},
+                 .cgroup_path = "x",
+                 .seccomp = Json(),
+                 .devices = privileged ? Json::array({{{"path", "/dev/null"}}}) : Json(),
+                 .volume_devices = Json::array({device})};
+    auto spec = make_oci_spec(in);
+    REQUIRE(spec);
+    return at(*spec, "linux");
+  };
+  const Json plain = make(false);
+  REQUIRE(plain["devices"].size() == 1);
+  CHECK(plain["devices"][0]["path"] == "/dev/data");
+  CHECK_FALSE(plain["devices"][0].contains("access"));
+  CHECK(plain["resources"]["devices"].back() ==
+        Json({{"allow", true}, {"type", "b"}, {"major", 7}, {"minor", 3}, {"access", "rm"}}));
+  // A privileged container may use all devices anyway.
+  const Json privileged = make(true);
+  CHECK(privileged["devices"].size() == 2);
+  CHECK(privileged["resources"]["devices"].size() == 1);
+  CHECK(block_device({.host_path = "/dev/null", .path = "/dev/x"}).error().code == Code::kInvalid);
+  CHECK(block_device({.host_path = "/nowhere", .path = "/dev/x"}).error().code == Code::kNotFound);
+}
+
 TEST_CASE("capabilities: defaults, add, drop, privileged") {
   const auto defaults = container_capabilities(Json::object());
   CHECK(defaults.size() == 14);
