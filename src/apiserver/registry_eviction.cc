@@ -248,18 +248,7 @@ Task<Result<Json>> Impl::evict(std::string ns, std::string name, Json body, Writ
   }
   BRUME_CO_TRY(DeleteRequest request, delete_request(name, at(body, "deleteOptions")));
   context.dry_run = context.dry_run || !at(body, "deleteOptions", "dryRun").empty();
-  if (admission != nullptr) {
-    AdmissionRequest gate{.resource = pods->resource,
-                          .subresource = "eviction",
-                          .ns = ns,
-                          .name = name,
-                          .object = &body,
-                          .user = context.user,
-                          .dry_run = context.dry_run,
-                          .warnings = context.warnings};
-    BRUME_CO_CHECK(co_await admission->mutate(gate));
-    BRUME_CO_CHECK(co_await admission->validate(gate));
-  }
+  BRUME_CO_CHECK(co_await admit("eviction", ns, name, body, context));
   api::ObjectPtr pod = pods->cache->find(ns, name);
   if (!pod) co_return fail(not_found(*pods->resource, name));
   BRUME_CO_CHECK(co_await evict_pod(std::move(pod), std::move(request), std::move(context)));

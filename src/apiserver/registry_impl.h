@@ -60,6 +60,9 @@ struct Registry::Impl final : ObjectSource {
                                       WriteContext context);
   Task<Result<Deleted>> remove(const Stored& stored, std::string ns, std::string name, DeleteRequest request,
                                WriteContext context);
+  /// Asks admission about a body for a pod's sub-resource, and lets it change the body.
+  Task<Status> admit(std::string_view subresource, const std::string& ns, const std::string& name, Json& body,
+                     const WriteContext& context);
   Task<Result<Json>> bind(std::string ns, std::string name, Json body, WriteContext context);
   Task<Result<Json>> evict(std::string ns, std::string name, Json body, WriteContext context);
   Task<Status> evict_pod(api::ObjectPtr pod, DeleteRequest request, WriteContext context);

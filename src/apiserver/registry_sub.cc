@@ -51,6 +51,21 @@ Result<Json> bound(const Json& pod, const Json& binding, WallTime now) {
 
 }  // namespace
 
+Task<Status> Impl::admit(std::string_view subresource, const std::string& ns, const std::string& name, Json& body,
+                         const WriteContext& context) {
+  if (admission == nullptr) co_return Status{};
+  AdmissionRequest request{.resource = &api::res("pods"),
+                           .subresource = std::string(subresource),
+                           .ns = ns,
+                           .name = name,
+                           .object = &body,
+                           .user = context.user,
+                           .dry_run = context.dry_run,
+                           .warnings = context.warnings};
+  BRUME_CO_CHECK(co_await admission->mutate(request));
+  co_return co_await admission->validate(request);
+}
+
 Task<Result<Json>> Impl::bind(std::string ns, std::string name, Json body, WriteContext context) {
   const Stored* pods = stored(api::res("pods"));
   const std::string target(str(at(body, "target"), "name"));
@@ -62,18 +77,7 @@ Task<Result<Json>> Impl::bind(std::string ns, std::string name, Json body, Write
     co_return fail(Code::kInternal,
                    "target.kind: Unsupported value: " + go_quote(kind) + ": supported values: \"Node\", \"<empty>\"");
   }
-  if (admission != nullptr) {
-    AdmissionRequest request{.resource = pods->resource,
-                             .subresource = "binding",
-                             .ns = ns,
-                             .name = name,
-                             .object = &body,
-                             .user = context.user,
-                             .dry_run = context.dry_run,
-                             .warnings = context.warnings};
-    BRUME_CO_CHECK(co_await admission->mutate(request));
-    BRUME_CO_CHECK(co_await admission->validate(request));
-  }
+  BRUME_CO_CHECK(co_await admit("binding", ns, name, body, context));
   Update update{
       .subresource = "binding",
       .change = [body = std::move(body), now = clock.now()](const Json& old) { return bound(old, body, now); },
