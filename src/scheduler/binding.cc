@@ -108,8 +108,8 @@ Task<Verdict> Scheduler::State::wait_on_permit(Profile& profile, PodPtr pod, std
 // Binding
 // -------------------------------------------------------------------------------------------------------------
 
-Task<Verdict> Scheduler::State::run_binding(Profile& profile, std::shared_ptr<CycleState> state, PodPtr pod,
-                                            std::string node, std::uint64_t* rejector) {
+Task<Verdict> Scheduler::State::prepare(Profile& profile, std::shared_ptr<CycleState> state, PodPtr pod,
+                                        std::string node, std::uint64_t* rejector) {
   for (auto* plugin : profile.at(point::kPreBind)) {
     const auto verdict = co_await plugin->pre_bind(state, pod, node);
     if (verdict.ok() || verdict.skip()) continue;
@@ -117,6 +117,19 @@ Task<Verdict> Scheduler::State::run_binding(Profile& profile, std::shared_ptr<Cy
     if (verdict.rejected()) co_return verdict;
     co_return Verdict::error(running("PreBind", *plugin, verdict));
   }
+  co_return Verdict{};
+}
+
+Task<Verdict> Scheduler::State::write_binding(Profile& profile, std::shared_ptr<CycleState> state, PodPtr pod,
+                                              std::string node) {
+  struct Counted {
+    State* self;
+    explicit Counted(State* s) : self(s) { ++self->bindings; }
+    ~Counted() {
+      --self->bindings;
+      self->work.notify();
+    }
+  } counted{this};
   for (auto* plugin : profile.at(point::kBind)) {
     const auto verdict = co_await plugin->bind(state, pod, node);
     if (verdict.skip()) continue;
@@ -132,20 +145,10 @@ Task<void> Scheduler::State::bind(State* self, SchedulingQueue::Entry entry, std
   auto& profile = *entry.profile;
   std::uint64_t rejector = 0;
   Verdict verdict;
-  const bool waited = self->waiting.contains(pod->uid());
-  // While it waits for others it takes no place among those being written.
-  if (waited) verdict = co_await self->wait_on_permit(profile, pod, &rejector);
-  if (verdict.ok()) {
-    struct Counted {
-      State* self;
-      explicit Counted(State* s) : self(s) { ++self->bindings; }
-      ~Counted() {
-        --self->bindings;
-        self->work.notify();
-      }
-    } counted{self};
-    verdict = co_await self->run_binding(profile, state, pod, node, &rejector);
-  }
+  // While it waits, for others or for what it needs, it takes no place among those being written.
+  if (self->waiting.contains(pod->uid())) verdict = co_await self->wait_on_permit(profile, pod, &rejector);
+  if (verdict.ok()) verdict = co_await self->prepare(profile, state, pod, node, &rejector);
+  if (verdict.ok()) verdict = co_await self->write_binding(profile, state, pod, node);
   if (verdict.ok()) {
     for (auto* plugin : profile.at(point::kPostBind)) plugin->post_bind(*state, *pod, node);
     self->metrics.attempts.with({"scheduled", profile.name()}).add();

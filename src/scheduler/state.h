@@ -86,8 +86,9 @@ struct Scheduler::State final : WaitingPods {
   std::unordered_map<std::string, Waiting> waiting;  // by uid
   static Task<void> bind(State* self, SchedulingQueue::Entry entry, std::shared_ptr<CycleState> state,
                          std::string node);
-  Task<Verdict> run_binding(Profile& profile, std::shared_ptr<CycleState> state, PodPtr pod, std::string node,
-                            std::uint64_t* rejector);
+  Task<Verdict> prepare(Profile& profile, std::shared_ptr<CycleState> state, PodPtr pod, std::string node,
+                        std::uint64_t* rejector);
+  Task<Verdict> write_binding(Profile& profile, std::shared_ptr<CycleState> state, PodPtr pod, std::string node);
   Task<Verdict> wait_on_permit(Profile& profile, PodPtr pod, std::uint64_t* rejector);
   void allow(const std::string& uid, std::string_view plugin) override;
   bool reject(const std::string& uid, std::string_view plugin, const std::string& message) override;
