@@ -227,6 +227,7 @@ class DefaultPreemption final : public Plugin {
 
   static Task<void> preempt(DefaultPreemption* self, PodPtr pod, std::string node, std::vector<PodPtr> victims) {
     bool failed = false;
+    // NOLINTNEXTLINE(cppcoreguidelines-avoid-capturing-lambda-coroutines): awaited below, while it is here
     const std::function<Task<void>(std::size_t)> send_one = [&](std::size_t i) -> Task<void> {
       const auto done = co_await self->send_away(pod, victims[i], node);
       if (done) co_return;

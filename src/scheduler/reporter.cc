@@ -11,26 +11,27 @@ namespace brume::scheduler {
 
 void PodReporter::report(const PodPtr& pod, Report report) {
   const auto [it, idle] = waiting_.try_emplace(pod->uid());
-  if (it->second && !report.nominated_node) report.nominated_node = it->second->nominated_node;
-  if (it->second && report.reason.empty()) {
-    report.reason = it->second->reason;
-    report.message = it->second->message;
+  auto& waiting = it->second;
+  if (waiting) {
+    if (!report.nominated_node) report.nominated_node = waiting->nominated_node;
+    if (report.reason.empty()) {
+      report.reason = waiting->reason;
+      report.message = waiting->message;
+    }
   }
-  it->second = std::move(report);
+  waiting = std::move(report);
   if (idle) tasks_.spawn("report", write_all(this, pod));
 }
 
 Task<void> PodReporter::write_all(PodReporter* self, PodPtr pod) {
   while (true) {
-    const auto it = self->waiting_.find(pod->uid());
-    if (!it->second) {
-      self->waiting_.erase(it);
-      co_return;
-    }
-    auto report = std::move(*it->second);
-    it->second.reset();
+    auto& waiting = self->waiting_[pod->uid()];
+    if (!waiting) break;
+    auto report = std::move(*waiting);
+    waiting.reset();
     co_await self->write(pod, std::move(report));
   }
+  self->waiting_.erase(pod->uid());
 }
 
 Task<void> PodReporter::write(PodPtr pod, Report report) {
