@@ -73,6 +73,10 @@ void PodWorker::take(api::ObjectPtr pod) {
   }
 }
 
+bool PodWorker::occupies() const {
+  return fail_reason_.empty() && !torn_down_ && !removed_ && !is_terminal_phase(str(wanted_, "phase"));
+}
+
 void PodWorker::removed() {
   removed_ = true;
   wake();

@@ -73,9 +73,9 @@ class PodWorker {
   [[nodiscard]] const std::vector<ContainerRun>& runs() const { return runs_; }
   [[nodiscard]] const std::vector<std::string>& pod_ips() const { return pod_ips_; }
   [[nodiscard]] const std::string& netns_path() const { return netns_path_; }
-  /// Counts against the node's resources: not finished, not rejected, and not deleted by force, after which the API has
-  /// given its room away.
-  [[nodiscard]] bool occupies() const { return fail_reason_.empty() && !torn_down_ && !removed_; }
+  /// Counts against the node's resources: not rejected, and neither finished nor deleted by force, after which the API has
+  /// given its room away, though its sandbox may still be there.
+  [[nodiscard]] bool occupies() const;
   [[nodiscard]] bool torn_down() const { return torn_down_; }
   /// Whether evict() would do anything.
   [[nodiscard]] bool evictable() const { return !terminating_ && !finished_ && fail_reason_.empty(); }

@@ -212,6 +212,29 @@ TEST_CASE("a pod that was deleted by force leaves its room to others while its c
   });
 }
 
+TEST_CASE("a pod that has finished leaves its room to others while it is still taken down") {
+  with_agent([](Fixture& f) -> Task<void> {
+    auto agent = f.make();
+    auto started = co_await agent->start();
+    REQUIRE(started.has_value());
+    for (const char* name : {"a", "b", "c"}) f.add_pod(name);  // as many as fit
+    bool ok = co_await eventually([&] { return f.phase("a") == "Running" && f.phase("c") == "Running"; });
+    REQUIRE(ok);
+    f.runtime.remove_error = Error{Code::kIo, "busy"};
+    client::DeleteOptions options;
+    options.grace_period_seconds = 1;
+    (void)co_await f.client.remove(api::res("pods"), "default", "a", options);
+    ok = co_await eventually([&] { return f.phase("a") == "Succeeded"; });
+    REQUIRE(ok);
+    f.add_pod("d");
+    ok = co_await eventually([&] { return f.phase("d") == "Running"; });
+    CHECK(ok);
+    CHECK(f.runtime.sandboxes.contains("uid-a"));
+    f.runtime.remove_error.reset();
+    co_await agent->stop();
+  });
+}
+
 TEST_CASE("what a kill left half made goes, and its pod starts afresh") {
   with_agent([](Fixture& f) -> Task<void> {
     f.runtime.sandboxes["uid-a"] = {"uid-a", 1, "/fake/netns/uid-a", {}};

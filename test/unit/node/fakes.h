@@ -124,6 +124,7 @@ class FakeRuntime : public runtime::Runtime {
   }
   Task<Status> remove_sandbox(std::string sandbox_id) override {
     co_await yield_now();
+    if (remove_error) co_return fail(*remove_error);
     containers_.erase(sandbox_id);
     sandboxes.erase(sandbox_id);
     dead.erase(sandbox_id);
@@ -201,7 +202,7 @@ class FakeRuntime : public runtime::Runtime {
   std::map<std::string, runtime::SandboxSpec> sandbox_specs;
   std::map<std::string, runtime::ContainerSpec> specs;  ///< last by container name
   std::map<std::string, Error> start_errors;
-  std::optional<Error> sandbox_error;
+  std::optional<Error> sandbox_error, remove_error;
   std::function<void()> on_adopted;                   ///< what happens right after
   std::set<std::string> dead;                         ///< sandboxes without a shim
   std::vector<std::pair<std::string, Json>> updates;  ///< of resources; "" is the pod's cgroup
