@@ -228,6 +228,10 @@ Json make_pod_status(const StatusInputs& in) {
     status["observedGeneration"] = generation;
   if (!in.reason.empty()) status["reason"] = in.reason;
   if (!in.message.empty()) status["message"] = in.message;
+  if (in.rejected) {
+    status["conditions"] = Json::array({condition_json({"PodScheduled", true, "", ""}, in)});
+    return status;
+  }
   const bool has_init = std::any_of(in.runs.begin(), in.runs.end(),
                                     [](const ContainerRun& run) { return run.kind == ContainerKind::kInit; });
   Json lists[3] = {Json::array(), Json::array(), Json::array()};

@@ -25,8 +25,9 @@ struct StatusInputs {
   const std::vector<ContainerRun>& runs;
   bool initialized = false;
   bool sandbox_ready = false;
-  bool stopped = false;  ///< all containers have ended and none will start again
-  std::string reason;    ///< Evicted, DeadlineExceeded, OutOfcpu ...: the pod failed as a whole
+  bool stopped = false;   ///< all containers have ended and none will start again
+  bool rejected = false;  ///< it was never let in: there is nothing to tell of its containers
+  std::string reason;     ///< Evicted, DeadlineExceeded, OutOfcpu ...: the pod failed as a whole
   std::string message;
   bool restarting_all = false;
   bool disrupted = false;  ///< `message` says why the node ends the pod

@@ -43,7 +43,7 @@ void PodWorker::reject(std::string reason, std::string message) {
   event(true, reason, message);
   fail_reason_ = std::move(reason);
   fail_message_ = std::move(message);
-  terminating_ = true;
+  rejected_ = terminating_ = true;
   terminate_by_ = context_.clock.steady();
 }
 

@@ -73,8 +73,8 @@ class PodWorker {
   [[nodiscard]] const std::vector<ContainerRun>& runs() const { return runs_; }
   [[nodiscard]] const std::vector<std::string>& pod_ips() const { return pod_ips_; }
   [[nodiscard]] const std::string& netns_path() const { return netns_path_; }
-  /// Counts against the node's resources: not rejected, and neither finished nor deleted by force, after which the API has
-  /// given its room away, though its sandbox may still be there.
+  /// Counts against the node's resources: not rejected, and neither finished nor deleted by force, after which the API
+  /// has given its room away, though its sandbox may still be there.
   [[nodiscard]] bool occupies() const;
   [[nodiscard]] bool torn_down() const { return torn_down_; }
   /// Whether evict() would do anything.
@@ -223,6 +223,7 @@ class PodWorker {
   bool terminating_ = false;     ///< deleted, failed as a whole, or shut down: containers are being ended
   bool restarting_all_ = false;  ///< by a rule of a container that has ended
   Steady restart_at_;            ///< and not before
+  bool rejected_ = false;        ///< the node did not let it in
   bool finished_ = false;        ///< the work is done: nothing starts any more
   bool removed_ = false;
   bool shut_down_ = false;

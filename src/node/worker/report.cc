@@ -11,6 +11,7 @@ Json PodWorker::make_wanted() const {
                             .initialized = initialized_,
                             .sandbox_ready = sandbox_ == Stage::kReady && !torn_down_ && !pod_ips_.empty(),
                             .stopped = terminating_ && all_ended(),
+                            .rejected = rejected_,
                             .reason = fail_reason_,
                             .message = fail_message_,
                             .restarting_all = restarting_all_,

@@ -499,6 +499,7 @@ TEST_CASE("a rejected pod fails with the reason") {
     const bool ok = co_await f.until([&] { return f.phase() == "Failed"; });
     CHECK(ok);
     CHECK(str(f.status(), "reason") == "OutOfcpu");
+    CHECK_FALSE(f.status().contains("containerStatuses"));  // kubectl would show what they wait for
     CHECK(f.runtime.started.empty());
   });
 }
