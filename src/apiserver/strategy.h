@@ -22,7 +22,7 @@ struct StrategyContext {
   const User* user = nullptr;
   WallTime now;
   ServiceAllocator* services = nullptr;
-  QuotaLedger::Claim room = {};  ///< in the namespace's quotas
+  QuotaLedger::Claim room = {};                  ///< in the namespace's quotas
   std::vector<std::string>* warnings = nullptr;  ///< for the client; null when nobody listens
   std::vector<std::function<void()>> commit = {};
   std::vector<std::function<void()>> abort = {};

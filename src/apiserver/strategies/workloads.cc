@@ -161,14 +161,10 @@ const Strategy* workload_kind(std::string_view group_resource) {
   static const Strategy counted{{.generation = true}};
   static const Strategy controllers{{.generation = true, .garbage = GarbageDefault::kOrphan}};
   static const std::map<std::string_view, const Strategy*> kinds = {
-      {"deployments.apps", &deployments},
-      {"replicasets.apps", &counted},
-      {"statefulsets.apps", &counted},
-      {"daemonsets.apps", &daemons},
-      {"replicationcontrollers", &controllers},
-      {"jobs.batch", &jobs},
-      {"cronjobs.batch", &cron_jobs},
-      {"endpointslices.discovery.k8s.io", &slices},
+      {"deployments.apps", &deployments},       {"replicasets.apps", &counted},
+      {"statefulsets.apps", &counted},          {"daemonsets.apps", &daemons},
+      {"replicationcontrollers", &controllers}, {"jobs.batch", &jobs},
+      {"cronjobs.batch", &cron_jobs},           {"endpointslices.discovery.k8s.io", &slices},
   };
   const auto it = kinds.find(group_resource);
   return it == kinds.end() ? nullptr : it->second;
