@@ -22,6 +22,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / 'lib'))
 from bench_scheduler import SchedulerBench  # noqa: E402
+import bench_workloads  # noqa: E402
 from kube import ApiError, Cluster, condition  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -30,7 +31,7 @@ TICK = os.sysconf('SC_CLK_TCK')
 MIB = 1 << 20
 # What a pod of the bench runs: it ends at once when told to, and otherwise never.
 COMMAND = ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 1000000 & wait $!; done']
-STEPS = ('start', 'idle', 'binary', 'memory', 'pods', 'deployment', 'create', 'get', 'list', 'watch', 'scheduler')
+STEPS = ('start', 'idle', 'binary', 'memory', 'pods', 'deployment', 'create', 'get', 'list', 'watch', 'workloads', 'scheduler')
 
 
 @dataclasses.dataclass
@@ -457,6 +458,19 @@ class Bench:
         time.sleep(5)
         self.add('server memory with 10,000 ConfigMaps (PSS)', sum(map(pss, self.roots)) / MIB, 'MiB', 60)
 
+    def workloads(self):
+        """Idle among many workloads; what their pods use is left out."""
+        if not self.roots:
+            return
+        name, _ = self.namespace('workloads', pods=True)
+        bench_workloads.make(self.api, name, self.pod_spec())
+        time.sleep(30)  # the autoscalers' figures come to rest
+        cpu, written = cpu_seconds(self.roots), bytes_written(self.roots)
+        time.sleep(self.options.idle_seconds)
+        self.add('CPU with 200 Deployments, 50 CronJobs, 20 HPAs', (cpu_seconds(self.roots) - cpu) / self.options.idle_seconds * 100, '% core', 1)
+        self.add('  disk writes', (bytes_written(self.roots) - written) * 60 / self.options.idle_seconds, 'B/min')
+        self.add('  server memory (PSS)', self.memory_now() / MIB, 'MiB')
+
     def memory_now(self):
         return sum(map(pss, self.roots))
 
@@ -473,7 +487,7 @@ class Bench:
         for step in STEPS[1:]:
             if step in self.options.only:
                 getattr(self, step)()
-                if step in ('memory', 'create', 'list', 'watch'):
+                if step in ('memory', 'create', 'list', 'watch', 'workloads'):
                     self.forget()  # so that the next figure does not measure this one's objects
 
     def forget(self):
@@ -508,8 +522,8 @@ def main():
     options = parser.parse_args()
     if unknown := set(options.only) - set(STEPS):
         parser.error('--only: no such figure: ' + ', '.join(sorted(unknown)))
-    if options.kubeconfig and options.image == IMAGE and {'pods', 'deployment'} & set(options.only):
-        parser.error('--kubeconfig needs --image for the figures "pods" and "deployment"')
+    if options.kubeconfig and options.image == IMAGE and {'pods', 'deployment', 'workloads'} & set(options.only):
+        parser.error('--kubeconfig needs --image for the figures "pods", "deployment" and "workloads"')
     server = None if options.kubeconfig else OwnServer(options.brume, options.keep)
     bench = Bench(options, server)
     try:

@@ -8,7 +8,7 @@
 #                       it, memory and idle figures are measured, and the servers' CPU time for each operation
 #   --image NAME        an image with a shell, present on the node, for the pods (needed with --kubeconfig)
 #   --only NAME,...     only these: start,idle,binary,memory,pods,deployment,create,get,list,watch,
-#                       scheduler
+#                       workloads,scheduler
 #   --nodes N, --scheduler-pods N   simulated nodes, and pods to place on them (1000, 10000)
 #   --idle-seconds N    how long the idle server is watched (60)
 #   --brume FILE        the binary to start (build/brume)
