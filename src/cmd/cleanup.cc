@@ -61,10 +61,13 @@ Status clean(const ServerOptions& options) {
   loop.stop();
   const std::string pods = options.data_dir + "/pods";
   const std::string containers = options.data_dir + "/containers";
-  keep(unmount_below({pods, containers, options.state_dir}));
-  keep(linux_os::remove_tree(pods));
-  keep(linux_os::remove_tree(containers));
-  keep(linux_os::remove_tree(options.state_dir));
+  const auto unmounted = unmount_below({pods, containers, options.state_dir});
+  keep(unmounted);
+  if (unmounted) {  // else what is mounted there would go too
+    keep(linux_os::remove_tree(pods));
+    keep(linux_os::remove_tree(containers));
+    keep(linux_os::remove_tree(options.state_dir));
+  }
   keep(network::ServiceProxy::cleanup());
   keep(network::PodLinks::cleanup(pod_links_options(options)));
   if (const auto root = linux_os::find_cgroup2_mount()) {

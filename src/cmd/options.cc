@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <optional>
@@ -360,6 +361,19 @@ bool ServerOptions::disabled(std::string_view addon) const {
   return std::ranges::find(disable, addon) != disable.end();
 }
 
+namespace {
+
+// Without symlinks: what is mounted below a directory is known by such paths alone, and must be found before the
+// directory is removed.
+Result<std::string> resolved(const std::string& dir) {
+  std::error_code error;
+  auto path = std::filesystem::weakly_canonical(dir, error);
+  if (error) return fail_errno(error.value(), "resolve " + dir);
+  return path.string();
+}
+
+}  // namespace
+
 Result<ServerOptions> parse_server_options(const std::vector<std::string>& arguments) {
   ServerOptions options;
   BRUME_TRY(const auto given, scan(arguments));
@@ -370,6 +384,9 @@ Result<ServerOptions> parse_server_options(const std::vector<std::string>& argum
   }
   BRUME_CHECK(apply_file(options.config, seen.contains("config"), seen, options));
   BRUME_CHECK(fill_defaults(options));
+  for (std::string* dir : {&options.data_dir, &options.state_dir, &options.log_dir}) {
+    BRUME_TRY(*dir, resolved(*dir));
+  }
   return options;
 }
 

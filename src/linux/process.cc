@@ -94,13 +94,6 @@ Status make_dirs(const std::string& path, unsigned mode) {
   return {};
 }
 
-Status remove_tree(const std::string& path) {
-  std::error_code error;
-  std::filesystem::remove_all(path, error);  // never follows symlinks; a mount point inside answers EBUSY
-  if (error && error != std::errc::no_such_file_or_directory) return fail_errno(error.value(), "remove " + path);
-  return {};
-}
-
 Result<Fd> open_pidfd(pid_t pid) {
   Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!fd.valid()) {

@@ -44,7 +44,8 @@ Status write_file(const std::string& path, std::string_view text);
 Status replace_file(const std::string& path, std::string_view bytes, unsigned mode);
 /// mkdir -p.
 Status make_dirs(const std::string& path, unsigned mode);
-/// Removes a tree without following symlinks and without crossing into other mounts. Absent is fine.
+/// Removes a tree, however deep, without following symlinks and without crossing into other mounts, bind mounts among
+/// them: such a one is EBUSY, and stays. Absent is fine.
 Status remove_tree(const std::string& path);
 
 }  // namespace brume::linux_os

@@ -4,6 +4,8 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/inotify.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +13,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include <algorithm>
 #include "brume/linux/cgroup.h"
 #include "brume/linux/fd.h"
 #include "brume/linux/inotify.h"
@@ -56,6 +59,47 @@ TEST_CASE("files are replaced whole and trees are removed without following link
   CHECK(remove_tree(dir.path + "/a").has_value());
   CHECK(remove_tree(dir.path + "/a").has_value());
   CHECK(*read_file(dir.path + "/f") == "two");
+}
+
+TEST_CASE("a tree deeper than there are descriptors is removed") {
+  TempDir dir;
+  constexpr int kDepth = 5000;
+  Fd at(::open(dir.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  for (int i = 0; i < kDepth; ++i) {
+    REQUIRE(::mkdirat(at.get(), "d", 0700) == 0);
+    at = Fd(::openat(at.get(), "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (i % 1000 == 0) REQUIRE(Fd(::openat(at.get(), "file", O_CREAT | O_CLOEXEC, 0600)).valid());
+  }
+  at.reset();
+  struct rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  struct rlimit few = before;
+  few.rlim_cur = std::min<rlim_t>(before.rlim_cur, 256);
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  const auto removed = remove_tree(dir.path + "/d");
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(removed.has_value());
+  CHECK(!std::filesystem::exists(dir.path + "/d"));
+}
+
+TEST_CASE("what is mounted in a tree outlives its removal") {
+  if (::geteuid() != 0) return;
+  TempDir dir;
+  REQUIRE(make_dirs(dir.path + "/tree/mounted", 0700).has_value());
+  REQUIRE(make_dirs(dir.path + "/data/deep", 0700).has_value());
+  REQUIRE(replace_file(dir.path + "/data/deep/kept", "precious", 0600).has_value());
+  const pid_t child = ::fork();
+  if (child == 0) {  // mounts of its own
+    const bool mounted =
+        ::unshare(CLONE_NEWNS) == 0 && ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+        ::mount((dir.path + "/data").c_str(), (dir.path + "/tree/mounted").c_str(), nullptr, MS_BIND, nullptr) == 0;
+    ::_exit(!mounted ? 2 : remove_tree(dir.path + "/tree").has_value() ? 1 : 0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(read_file(dir.path + "/data/deep/kept").value_or("") == "precious");
+  CHECK(remove_tree(dir.path + "/tree").has_value());
 }
 
 TEST_CASE("a chroot is seen") {
