@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -29,9 +30,10 @@ struct WorkQueue::State {
   std::unordered_set<std::string> running;  // being reconciled
   std::unordered_map<std::string, int> failures;
 
-  std::unordered_map<std::string, SteadyTime> due;  // the time that counts for each delayed key
-  std::multimap<SteadyTime, std::string> delayed;   // may hold entries that `due` overrides
-  SteadyTime armed = SteadyTime::max();             // when the sleeper that counts wakes
+  using Delayed = std::multimap<SteadyTime, std::string>;
+  Delayed delayed;
+  std::unordered_map<std::string, Delayed::iterator> due;  // each delayed key's entry
+  std::set<SteadyTime> sleepers;                           // when each wakes
 
   void add(std::string key);
   void add_at(std::string key, SteadyTime at);
@@ -91,24 +93,30 @@ std::chrono::milliseconds WorkQueue::State::backoff(const std::string& key) {
 
 void WorkQueue::State::add_at(std::string key, SteadyTime at) {
   if (tasks.stopping()) return;
-  auto [it, fresh] = due.try_emplace(key, at);
-  if (!fresh && it->second <= at) return;
-  it->second = at;
-  delayed.emplace(at, std::move(key));
+  if (const auto have = due.find(key); have != due.end()) {
+    if (have->second->first <= at) return;
+    delayed.erase(have->second);
+    have->second = delayed.emplace(at, std::move(key));
+  } else {
+    auto entry = delayed.emplace(at, key);
+    due.emplace(std::move(key), entry);
+  }
   arm();
 }
 
-// One sleeper waits for the earliest key. An earlier one gets its own; the later sleeper finds nothing due and ends.
+// A sleeper waits for the earliest key. Those of later keys go on sleeping, and are there when their turn comes.
 void WorkQueue::State::arm() {
-  if (!started || delayed.empty() || delayed.begin()->first >= armed) return;
-  armed = delayed.begin()->first;
-  tasks.spawn("queue-delay", sleep(this, armed));
+  if (!started || delayed.empty()) return;
+  const auto earliest = delayed.begin()->first;
+  if (!sleepers.empty() && *sleepers.begin() <= earliest) return;
+  sleepers.insert(earliest);
+  tasks.spawn("queue-delay", sleep(this, earliest));
 }
 
 Task<void> WorkQueue::State::sleep(State* self, SteadyTime until) {
   const auto now = self->clock.steady();
   if (until > now) co_await self->clock.sleep(until - now);
-  if (self->armed == until) self->armed = SteadyTime::max();
+  self->sleepers.erase(until);
   self->release_due();
   self->arm();
 }
@@ -117,9 +125,7 @@ void WorkQueue::State::release_due() {
   const auto now = clock.steady();
   while (!delayed.empty() && delayed.begin()->first <= now) {
     auto node = delayed.extract(delayed.begin());
-    auto it = due.find(node.mapped());
-    if (it == due.end() || it->second != node.key()) continue;  // a later entry that an earlier one overrode
-    due.erase(it);
+    due.erase(node.mapped());
     add(std::move(node.mapped()));
   }
 }

@@ -148,6 +148,27 @@ TEST_CASE("of several delays for a key the earliest counts") {
   });
 }
 
+TEST_CASE("a key that is due in a day costs one sleeper, however many come before it") {
+  Bench b(1);
+  b.loop.run_and_wait([&]() -> Task<void> {
+    b.start();
+    b.queue->add_after("far", 24h);
+    for (int i = 0; i < 100; ++i) {
+      b.queue->add_after("near", 20ms);
+      b.queue->add_after("far", 24h);
+      co_await settle(10);
+      b.clock.advance(20ms);
+      co_await settle(10);
+    }
+    CHECK(b.done.size() == 100);
+    CHECK(b.clock.sleepers() <= 2);
+    b.clock.advance(24h);
+    co_await settle(30);
+    CHECK(b.done.size() == 101);
+    CHECK(b.queue->idle());
+  });
+}
+
 TEST_CASE("stop() ends a reconcile that waits") {
   auto b = std::make_unique<Bench>(1);
   b->loop.run_and_wait([&]() -> Task<void> {
