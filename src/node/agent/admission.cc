@@ -43,6 +43,13 @@ std::optional<Refusal> forbidden_sysctl(const Json& pod, std::span<const std::st
   return std::nullopt;
 }
 
+// The pod security standards let pods of Windows off the rules of Linux, so none may run here.
+std::optional<Refusal> foreign_system(const Json& pod) {
+  const auto system = str(at(pod, "spec", "os"), "name");
+  if (system.empty() || system == "linux") return std::nullopt;
+  return Refusal{"PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"};
+}
+
 /// brume loads no AppArmor profile: a pod that relies on one does not run unprotected.
 std::optional<Refusal> needs_app_armor(const Json& pod) {
   const auto confined = [](const Json& holder) {
@@ -88,6 +95,7 @@ std::optional<Refusal> check_ports(const Json& pod, const AdmissionInputs& in) {
 
 std::optional<Refusal> admit_pod(const Json& pod, const AdmissionInputs& in) {
   if (auto refusal = forbidden_sysctl(pod, in.allowed_unsafe_sysctls)) return refusal;
+  if (auto refusal = foreign_system(pod)) return refusal;
   if (auto refusal = needs_app_armor(pod)) return refusal;
   if (auto refusal = under_pressure(pod, in)) return refusal;
   if (auto refusal = check_room(pod_request(pod), in)) return refusal;

@@ -2,6 +2,7 @@
 
 #include "agent/node_status.h"
 #include "brume/base/log.h"
+#include "brume/client/helpers.h"
 
 namespace brume::node {
 
@@ -124,6 +125,7 @@ Task<void> NodeReporter::lease_loop() {
         co_await run_blocking([data_dir, limits = options_.eviction_hard] { return read_pressure(data_dir, limits); });
     take(now);
     if (tick_) tick_(now);
+    co_await look_at_api();
     changed_.notify();
   }
 }
@@ -160,6 +162,19 @@ Task<Status> NodeReporter::renew_lease() {
   if (!written) co_return fail(std::move(written).error());
   lease_ = *written;
   co_return Status();
+}
+
+// The control plane calls a node Unknown that was silent for long (its machine slept, or the way to it was cut): it has
+// to hear that it is back.
+Task<void> NodeReporter::look_at_api() {
+  auto node = co_await parts_.client.get(api::res("nodes"), "", options_.node_name);
+  if (!node) co_return;  // the writers of lease and status tell what fails
+  const Json value = (*node)->parse();
+  const auto state = [](const Json& status) { return str(client::find_condition(status, "Ready"), "status"); };
+  if (!written_.is_null() && state(at(value, "status")) != state(written_)) {
+    api_status_ = at(value, "status");
+    written_ = Json();
+  }
 }
 
 Task<void> NodeReporter::status_loop() {

@@ -40,6 +40,7 @@ class NodeReporter {
   Task<void> status_loop();
   Task<Status> bring_up_to_date();
   Task<Status> renew_lease();
+  Task<void> look_at_api();
   Task<Status> write_status();
   void tell_limitations();
   void take(const Pressure& now);

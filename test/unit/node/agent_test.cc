@@ -8,6 +8,7 @@
 #include "agent/image_gc.h"
 #include "agent/node_status.h"
 #include "brume/base/random.h"
+#include "brume/client/helpers.h"
 #include "brume/node/agent.h"
 #include "catch.h"
 #include "fake_client.h"
@@ -415,6 +416,37 @@ TEST_CASE("a pod whose ports of the node are taken is refused") {
   CHECK(refused({{"hostPort", 90}, {"protocol", "UDP"}}));
   CHECK(refused({{"hostPort", 90}, {"protocol", "UDP"}, {"hostIP", "0.0.0.0"}}));
   CHECK_FALSE(refused({{"hostPort", 90}, {"protocol", "UDP"}, {"hostIP", "10.0.0.2"}}));
+}
+
+TEST_CASE("a pod of another system is refused") {
+  AdmissionInputs in;
+  in.max_pods = 1;
+  const auto refusal = admit_pod(Json::parse(R"({"spec":{"os":{"name":"windows"}}})"), in);
+  REQUIRE(refusal);
+  CHECK(refusal->reason == "PodOSNotSupported");
+  CHECK_FALSE(admit_pod(Json::parse(R"({"spec":{"os":{"name":"linux"}}})"), in));
+}
+
+TEST_CASE("a node that was called Unknown says that it is back") {
+  with_agent([](Fixture& f) -> Task<void> {
+    auto agent = f.make();
+    auto started = co_await agent->start();
+    REQUIRE(started.has_value());
+    const auto ready = [&] {
+      return std::string(
+          str(client::find_condition(at(f.client.json("nodes", "", "node1"), "status"), "Ready"), "status"));
+    };
+    bool ok = co_await eventually([&] { return ready() == "True"; });
+    REQUIRE(ok);
+    f.client.set_status("nodes", "", "node1",
+                        {{"conditions", Json::array({{{"type", "Ready"}, {"status", "Unknown"}}})}});
+    REQUIRE(ready() == "Unknown");
+    co_await settle();
+    f.clock.advance(10s);
+    ok = co_await eventually([&] { return ready() == "True"; });
+    CHECK(ok);
+    co_await agent->stop();
+  });
 }
 
 TEST_CASE("a pod that relies on AppArmor is refused") {
