@@ -21,6 +21,7 @@ using Code = Verdict::Code;
 
 /// Victims whose deletions are asked for at a time.
 constexpr std::size_t kParallel = 16;
+constexpr auto kAfterFailure = std::chrono::seconds(1);  // podInitialBackoffSeconds
 
 /// What it would take to place the pod on one node.
 struct Candidate {
@@ -235,12 +236,18 @@ class DefaultPreemption final : public Plugin {
       log::warn("a pod could not be preempted", {{"pod", victims[i]->key()}, {"error", done.error().message}});
     };
     co_await client::for_each_parallel(victims.size(), send_one, kParallel);
+    // Whoever refuses to let a victim go will refuse again.
+    if (failed) co_await self->handle_.clock().sleep(kAfterFailure);
     self->preempting_.erase(pod->uid());
     // Their going brings the pod back, unless that was while it was held back here.
     const bool gone = std::none_of(victims.begin(), victims.end(), [&](const PodPtr& victim) {
       return self->handle_.nodes.node_of(victim->uid()) != nullptr;
     });
-    if (failed || gone) self->handle_.activate(pod->uid());
+    if (failed || gone) {
+      self->handle_.activate(pod->uid());
+    } else {
+      self->handle_.release(pod->uid());
+    }
   }
 
   Task<Status> send_away(PodPtr pod, PodPtr victim, std::string node) {

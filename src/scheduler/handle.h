@@ -45,6 +45,8 @@ struct Handle {
   std::function<void(const Change&)> announce;
   /// The pod is tried again at once, wherever it waits.
   std::function<void(const std::string& uid)> activate;
+  /// The pod was held back before the queue by a plugin that no longer does: it is tried after its back-off.
+  std::function<void(const std::string& uid)> release;
   Profile* profile = nullptr;  ///< the plugin's own; set once all its plugins are made
 
   [[nodiscard]] client::Client& client() const { return informers.client(); }

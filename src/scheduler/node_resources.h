@@ -13,7 +13,7 @@ namespace brume::scheduler {
 /// One resource of a scorer, with its weight.
 struct WeighedResource {
   int basic = 0;               ///< Resources::Basic, or -1
-  std::uint16_t extended = 0;  ///< resource_id() of others
+  std::uint32_t extended = 0;  ///< resource_id() of others
   std::int64_t weight = 1;
 
   [[nodiscard]] std::int64_t of(const Resources& resources) const {

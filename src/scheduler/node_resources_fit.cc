@@ -136,13 +136,14 @@ class NodeResourcesFit final : public Plugin {
     }
     const auto& wanted = pod.footprint->requests;
     for (std::size_t i = 0; i < wanted.basic.size(); ++i) {
-      check(wanted.basic[i], node.allocatable.basic[i], node.requested.basic[i], kBasicNames[i], out);
+      check(wanted.basic[i], node.allocatable.basic[i], node.requested.basic[i], kBasicNames[i], reason_id, out);
     }
     for (const auto& [id, amount] : wanted.extended) {
       const auto offered = node.allocatable.extended_of(id);
       const auto taken = node.requested.extended_of(id);
       if (amount > offered - taken && !ignored(resource_name(id))) {
-        check(amount, offered, taken, resource_name(id), out);
+        // Users name these: the text is kept for this pod alone.
+        if (out.count < Verdict::kMaxReasons) check(amount, offered, taken, resource_name(id), passing_reason, out);
       }
     }
     return out;
@@ -150,10 +151,9 @@ class NodeResourcesFit final : public Plugin {
 
   // What the empty node could not hold will not fit when others go.
   static void check(std::int64_t wanted, std::int64_t offered, std::int64_t taken, std::string_view what,
-                    Verdict& out) {
+                    ReasonId (*reason)(std::string_view), Verdict& out) {
     if (wanted <= 0 || wanted <= offered - taken) return;
-    out.add(wanted > offered ? Code::kUnresolvable : Code::kUnschedulable,
-            reason_id("Insufficient " + std::string(what)));
+    out.add(wanted > offered ? Code::kUnresolvable : Code::kUnschedulable, reason("Insufficient " + std::string(what)));
   }
 
   /// A pod went, or asks for less of something that `waiting` asks for.

@@ -185,6 +185,11 @@ void SchedulingQueue::activate(const std::string& uid, SteadyTime now) {
   if (it != entries_.end() && it->second->place != Place::kActive) make_ready(*it->second, true, now);
 }
 
+void SchedulingQueue::release(const std::string& uid, SteadyTime now) {
+  const auto it = entries_.find(uid);
+  if (it != entries_.end() && it->second->place == Place::kGated) make_ready(*it->second, false, now);
+}
+
 void SchedulingQueue::tick(SteadyTime now) {
   for (auto* waiting : {&backoff_, &unschedulable_}) {
     while (!waiting->empty() && waiting->begin()->first <= now) make_ready(*waiting->begin()->second, true, now);

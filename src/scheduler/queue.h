@@ -61,6 +61,8 @@ class SchedulingQueue {
   void changed(const Change& change, SteadyTime now);
   /// Whatever changed, this pod is to be tried now.
   void activate(const std::string& uid, SteadyTime now);
+  /// Asks the gates again, if one holds the pod.
+  void release(const std::string& uid, SteadyTime now);
   /// Moves what is due.
   void tick(SteadyTime now);
   [[nodiscard]] std::optional<SteadyTime> next_tick() const;

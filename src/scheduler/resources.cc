@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <limits>
 #include <map>
 
 #include "brume/api/quantity.h"
@@ -16,7 +17,7 @@ constexpr std::int64_t kDefaultMilliCpu = 100;
 constexpr std::int64_t kDefaultMemory = 200LL * 1024 * 1024;
 
 struct Names {
-  std::map<std::string, std::uint16_t, std::less<>> ids;
+  std::map<std::string, std::uint32_t, std::less<>> ids;
   std::deque<std::string> names;
 };
 
@@ -32,28 +33,27 @@ api::Quantity quantity(const Json& value) {
 
 }  // namespace
 
-std::uint16_t resource_id(std::string_view name) {
+std::uint32_t resource_id(std::string_view name) {
   auto& table = names();
   auto it = table.ids.find(name);
   if (it != table.ids.end()) return it->second;
-  const auto id = static_cast<std::uint16_t>(table.names.size());
+  const auto id = static_cast<std::uint32_t>(table.names.size());
   table.names.emplace_back(name);
   table.ids.emplace(std::string(name), id);
   return id;
 }
 
-const std::string& resource_name(std::uint16_t id) { return names().names.at(id); }
+const std::string& resource_name(std::uint32_t id) { return names().names.at(id); }
 
-std::int64_t Resources::extended_of(std::uint16_t id) const {
-  for (const auto& [have, amount] : extended) {
-    if (have == id) return amount;
-  }
-  return 0;
+std::int64_t Resources::extended_of(std::uint32_t id) const {
+  const auto it = std::lower_bound(extended.begin(), extended.end(), id,
+                                   [](const auto& entry, std::uint32_t wanted) { return entry.first < wanted; });
+  return it != extended.end() && it->first == id ? it->second : 0;
 }
 
-void Resources::set_extended(std::uint16_t id, std::int64_t amount) {
+void Resources::set_extended(std::uint32_t id, std::int64_t amount) {
   auto it = std::lower_bound(extended.begin(), extended.end(), id,
-                             [](const auto& entry, std::uint16_t wanted) { return entry.first < wanted; });
+                             [](const auto& entry, std::uint32_t wanted) { return entry.first < wanted; });
   const bool there = it != extended.end() && it->first == id;
   if (amount == 0) {
     if (there) extended.erase(it);
@@ -64,19 +64,59 @@ void Resources::set_extended(std::uint16_t id, std::int64_t amount) {
   }
 }
 
+namespace {
+
+using Extended = std::vector<std::pair<std::uint32_t, std::int64_t>>;
+
+// Far more than a node can have, and little enough for the sum over a node's pods. A pod that asks for more asks for
+// this.
+constexpr std::int64_t kMostOfPod = std::int64_t{1} << 52;
+
+std::int64_t plus(std::int64_t a, std::int64_t b) {
+  std::int64_t sum = 0;
+  if (!__builtin_add_overflow(a, b, &sum)) return sum;
+  return a > 0 ? std::numeric_limits<std::int64_t>::max() : std::numeric_limits<std::int64_t>::min();
+}
+
+// Both lists are sorted: one pass over each.
+template <typename Join>
+Extended joined(const Extended& a, const Extended& b, Join join) {
+  Extended out;
+  out.reserve(std::max(a.size(), b.size()));
+  for (auto x = a.begin(), y = b.begin(); x != a.end() || y != b.end();) {
+    const bool left = y == b.end() || (x != a.end() && x->first <= y->first);
+    const bool right = x == a.end() || (y != b.end() && y->first <= x->first);
+    const auto id = left ? x->first : y->first;
+    const auto amount = join(left ? x->second : 0, right ? y->second : 0);
+    if (amount != 0) out.emplace_back(id, amount);
+    x += left ? 1 : 0;
+    y += right ? 1 : 0;
+  }
+  return out;
+}
+
+void limit(Resources& pod) {
+  for (auto& amount : pod.basic) amount = std::min(amount, kMostOfPod);
+  for (auto& [id, amount] : pod.extended) amount = std::min(amount, kMostOfPod);
+}
+
+}  // namespace
+
 void Resources::add(const Resources& other) {
-  for (std::size_t i = 0; i < basic.size(); ++i) basic[i] += other.basic[i];
-  for (const auto& [id, amount] : other.extended) set_extended(id, extended_of(id) + amount);
+  for (std::size_t i = 0; i < basic.size(); ++i) basic[i] = plus(basic[i], other.basic[i]);
+  if (!other.extended.empty()) extended = joined(extended, other.extended, plus);
 }
 
 void Resources::subtract(const Resources& other) {
-  for (std::size_t i = 0; i < basic.size(); ++i) basic[i] -= other.basic[i];
-  for (const auto& [id, amount] : other.extended) set_extended(id, extended_of(id) - amount);
+  for (std::size_t i = 0; i < basic.size(); ++i) basic[i] = plus(basic[i], -other.basic[i]);
+  if (other.extended.empty()) return;
+  extended = joined(extended, other.extended, [](std::int64_t a, std::int64_t b) { return plus(a, -b); });
 }
 
 void Resources::raise_to(const Resources& other) {
   for (std::size_t i = 0; i < basic.size(); ++i) basic[i] = std::max(basic[i], other.basic[i]);
-  for (const auto& [id, amount] : other.extended) set_extended(id, std::max(extended_of(id), amount));
+  if (other.extended.empty()) return;
+  extended = joined(extended, other.extended, [](std::int64_t a, std::int64_t b) { return std::max(a, b); });
 }
 
 Resources decode_resources(const Json& list) {
@@ -167,6 +207,7 @@ Resources total_requests(const Json& spec, const Json& status, bool with_default
   running.raise_to(peak);
   apply_pod_level(spec, status, running);
   running.add(decode_resources(at(spec, "overhead")));
+  limit(running);
   return running;
 }
 

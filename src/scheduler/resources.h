@@ -17,10 +17,10 @@ namespace brume::scheduler {
 struct Resources {
   enum Basic : std::uint8_t { kCpu, kMemory, kStorage, kBasicCount };
   std::array<std::int64_t, kBasicCount> basic{};
-  std::vector<std::pair<std::uint16_t, std::int64_t>> extended = {};  ///< sorted by id, no zeros
+  std::vector<std::pair<std::uint32_t, std::int64_t>> extended = {};  ///< sorted by id, no zeros
 
-  [[nodiscard]] std::int64_t extended_of(std::uint16_t id) const;
-  void set_extended(std::uint16_t id, std::int64_t amount);
+  [[nodiscard]] std::int64_t extended_of(std::uint32_t id) const;
+  void set_extended(std::uint32_t id, std::int64_t amount);
   void add(const Resources& other);
   void subtract(const Resources& other);
   void raise_to(const Resources& other);  ///< the larger of each
@@ -31,8 +31,8 @@ struct Resources {
 Resources decode_resources(const Json& list);
 
 /// The id of an extended resource's name and back. Owner: the scheduler's loop.
-std::uint16_t resource_id(std::string_view name);
-const std::string& resource_name(std::uint16_t id);
+std::uint32_t resource_id(std::string_view name);
+const std::string& resource_name(std::uint32_t id);
 
 /// What a pod asks for: its containers' requests and its restartable init containers', or the peak while it
 /// initialises, whichever is larger; pod-level requests before these; overhead on top (KEP-753, KEP-2837, KEP-688).

@@ -53,6 +53,11 @@ Status Scheduler::State::set_up(const Config& config) {
                       [this](const std::string& uid) {
                         queue->activate(uid, clock().steady());
                         work.notify();
+                      },
+                  .release =
+                      [this](const std::string& uid) {
+                        queue->release(uid, clock().steady());
+                        work.notify();
                       }};
     BRUME_TRY(auto made, build_profile(one, config, std::move(handle)));
     all.push_back(made.get());
@@ -93,16 +98,15 @@ Task<void> Scheduler::State::run(State* self) {
 // Arranges to be woken when the next pod's back-off ends.
 void Scheduler::State::doze() {
   const auto next = queue->next_tick();
-  if (!next || (dozing && wake_at <= *next)) return;
-  dozing = true;
-  wake_at = *next;
+  if (!next || (!sleepers.empty() && *sleepers.begin() <= *next)) return;
+  sleepers.insert(*next);
   tasks.spawn("scheduler-timer", sleep(this, *next));
 }
 
 Task<void> Scheduler::State::sleep(State* self, SchedulingQueue::SteadyTime until) {
   const auto now = self->clock().steady();
   if (until > now) co_await self->clock().sleep(until - now);
-  if (self->wake_at == until) self->dozing = false;
+  self->sleepers.erase(until);
   self->work.notify();
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -37,9 +38,8 @@ struct Scheduler::State final : WaitingPods {
   Metrics metrics;
   std::vector<std::unique_ptr<Profile>> profiles;
   std::unique_ptr<SchedulingQueue> queue;
-  Event work;           // the queue has a ready pod, or a binding has ended
-  bool dozing = false;  // a sleeper waits for `wake_at`
-  SchedulingQueue::SteadyTime wake_at{};
+  Event work;                                      // the queue has a ready pod, or a binding has ended
+  std::set<SchedulingQueue::SteadyTime> sleepers;  // when each wakes the loop
   std::size_t bindings = 0;
 
   [[nodiscard]] Clock& clock() const { return informers.clock(); }

@@ -34,7 +34,10 @@ VolumeBinder::VolumeBinder(Handle& handle, std::chrono::seconds timeout)
   const auto woken = [this](const ObjectPtr&) { wake(); };
   const auto updated = [this](const ObjectPtr&, const ObjectPtr&) { wake(); };
   volumes_.add_handler({.added = woken, .updated = updated, .deleted = woken});
-  claims_.add_handler({.added = woken, .updated = updated, .deleted = woken});
+  claims_.add_handler({.added = woken, .updated = updated, .deleted = [this](const ObjectPtr& claim) {
+                         fresh_claims_.forget(claim->key());
+                         wake();
+                       }});
   handle.informers.informer("pods").add_handler({.added = nullptr, .updated = nullptr, .deleted = woken});
 }
 

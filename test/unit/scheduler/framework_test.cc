@@ -6,6 +6,7 @@
 
 #include "bench.h"
 #include "registry.h"
+#include "resources.h"
 
 using namespace brume;
 using namespace brume::scheduler;
@@ -93,6 +94,20 @@ scheduler::Options with_recorder() {
 using Asked = std::vector<std::string>;
 
 }  // namespace
+
+TEST_CASE("amounts that no machine has do not turn into small ones") {
+  const auto of = [](const char* amount) {
+    const Json container = {{"resources", {{"requests", {{"memory", amount}, {"example.com/gpu", amount}}}}}};
+    return pod_requests({{"containers", Json::array({container, container, container})}}, Json());
+  };
+  const auto most = of("9223372036854775807");
+  CHECK(most.basic[Resources::kMemory] > (std::int64_t{1} << 50));
+  CHECK(most.extended_of(resource_id("example.com/gpu")) > (std::int64_t{1} << 50));
+  Resources node = of("5");
+  node.add(most);
+  node.subtract(most);
+  CHECK(node == of("5"));
+}
 
 TEST_CASE("a pod passes all points in order") {
   Bench b(with_recorder());
