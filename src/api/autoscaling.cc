@@ -1,6 +1,7 @@
 #include "brume/api/autoscaling.h"
 
 #include <array>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -17,12 +18,10 @@ constexpr std::string_view kMetrics = "autoscaling.alpha.kubernetes.io/metrics";
 constexpr std::string_view kStatuses = "autoscaling.alpha.kubernetes.io/current-metrics";
 constexpr std::string_view kConditions = "autoscaling.alpha.kubernetes.io/conditions";
 constexpr std::string_view kBehavior = "autoscaling.alpha.kubernetes.io/behavior";
-constexpr std::array kRoundTrip = {kMetrics,
-                                   kStatuses,
-                                   kConditions,
-                                   kBehavior,
-                                   std::string_view("autoscaling.alpha.kubernetes.io/scale-down-tolerance"),
-                                   std::string_view("autoscaling.alpha.kubernetes.io/scale-up-tolerance")};
+constexpr std::array kOfSpec = {kMetrics, kBehavior,
+                                std::string_view("autoscaling.alpha.kubernetes.io/scale-down-tolerance"),
+                                std::string_view("autoscaling.alpha.kubernetes.io/scale-up-tolerance")};
+constexpr std::array kOfStatus = {kStatuses, kConditions};
 constexpr int kDefaultCpuPercent = 80;
 
 // Puts the member `from` of a value, if it is there, under another name.
@@ -221,14 +220,33 @@ void take_status(const Json& object, Json& status) {
   }
 }
 
+void keep_annotations(Json& object, const Json& old, std::span<const std::string_view> keys) {
+  Json& metadata = object["metadata"];
+  if (!at(metadata, "annotations").is_object()) metadata["annotations"] = Json::object();
+  for (const std::string_view key : keys) {
+    const Json& before = at(old, "metadata", "annotations", key);
+    if (before.is_null()) {
+      metadata["annotations"].erase(std::string(key));
+    } else {
+      metadata["annotations"][std::string(key)] = before;
+    }
+  }
+  if (metadata["annotations"].empty()) metadata.erase("annotations");
+}
+
 }  // namespace
 
 void drop_autoscaler_annotations(Json& object) {
   if (!at(object, "metadata", "annotations").is_object()) return;
   Json& annotations = object["metadata"]["annotations"];
-  for (const std::string_view key : kRoundTrip) annotations.erase(std::string(key));
+  for (const std::string_view key : kOfSpec) annotations.erase(std::string(key));
+  for (const std::string_view key : kOfStatus) annotations.erase(std::string(key));
   if (annotations.empty()) object["metadata"].erase("annotations");
 }
+
+void keep_autoscaler_spec_annotations(Json& object, const Json& old) { keep_annotations(object, old, kOfSpec); }
+
+void keep_autoscaler_status_annotations(Json& object, const Json& old) { keep_annotations(object, old, kOfStatus); }
 
 void autoscaler_to_v1(Json& object) {
   drop_autoscaler_annotations(object);

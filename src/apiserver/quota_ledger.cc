@@ -132,7 +132,8 @@ Status QuotaLedger::check(const Wish& wish, const api::Object& quota, bool& coun
     grown.push_back(name);
   }
   counted = counted || !grown.empty() || counted_before;
-  if (grown.empty()) return {};
+  // What a driver tells of a claim is counted, never refused.
+  if (grown.empty() || request.subresource == "status") return {};
   const Amounts present = used(rules, wish.resource, request.ns, grown, true);
   std::vector<std::string> exceeded;
   for (const auto& name : grown) {
@@ -169,14 +170,12 @@ Amounts QuotaLedger::used(const api::QuotaRules& rules, const api::Resource& res
   ByUid& known = space.known[&resource];
   refresh(known, resource, ns);
   for (const auto& [uid, one] : known) {
-    const auto changing = std::find_if(pending.begin(), pending.end(), [&](const Pending* p) { return p->uid == uid; });
-    if (changing == pending.end()) {
-      if (rules.selects(resource, one.item)) add_named(sum, one.item.usage, names);
-      continue;
+    Amounts most = rules.selects(resource, one.item) ? one.item.usage : Amounts();
+    for (const Pending* changing : pending) {  // several writes of one object may be under way
+      if (changing->uid != uid || !rules.selects(resource, changing->item)) continue;
+      most = greater(most, changing->item.usage);
     }
-    const Amounts was = rules.selects(resource, one.item) ? one.item.usage : Amounts();
-    const QuotaItem& next = (*changing)->item;
-    add_named(sum, rules.selects(resource, next) ? greater(was, next.usage) : was, names);
+    add_named(sum, most, names);
   }
   for (const Pending* one : pending) {
     if (!known.contains(one->uid) && rules.selects(resource, one->item)) add_named(sum, one->item.usage, names);

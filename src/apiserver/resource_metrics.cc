@@ -172,7 +172,12 @@ Task<ResourceMetrics::SamplePtr> ResourceMetrics::sample(std::string node) {
   SamplePtr first = co_await ask(node);
   if (!first || first->complete) co_return first;
   co_await clock_.sleep(kApart);
-  co_return co_await ask(node);
+  SamplePtr second = co_await ask(node);
+  const std::lock_guard lock(mutex_);
+  NodeState& state = nodes_[node];
+  // What is still missing is missing for those who ask now, too: they share this one.
+  if (second && !state.next) state.next = state.taken + kFresh;
+  co_return second;
 }
 
 Task<ResourceMetrics::SamplePtr> ResourceMetrics::ask(std::string node) {

@@ -2,7 +2,9 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <array>
+#include <set>
 
 #include "brume/base/random.h"
 #include "brume/base/strings.h"
@@ -139,10 +141,30 @@ bool truthy(const http::Query& query, std::string_view name) {
   return value != "false" && value != "0";
 }
 
+// Each once, and no more than clients take: as Kubernetes, whole while they have 4096 bytes together, else 256 each.
+void add_warnings(const std::vector<std::string>& warnings, http::Headers& headers) {
+  constexpr std::size_t kMost = 4096;
+  constexpr std::size_t kMostOfOne = 256;
+  std::set<std::string_view> seen;
+  std::size_t total = 0;
+  for (const std::string& warning : warnings) total += seen.insert(warning).second ? warning.size() : 0;
+  const std::size_t length = total > kMost ? kMostOfOne : kMost;
+  std::size_t sent = 0;
+  for (const std::string& warning : warnings) {
+    if (seen.erase(warning) == 0) continue;
+    std::size_t end = std::min(warning.size(), length);
+    while (end > 0 && end < warning.size() && (static_cast<unsigned char>(warning[end]) & 0xC0) == 0x80) --end;
+    const std::string cut = warning.substr(0, end);  // between two characters
+    sent += cut.size();
+    if (sent > kMost) return;
+    headers.add("Warning", "299 - " + go_quote(cut));
+  }
+}
+
 void add_common_headers(const Call& call, http::Headers& headers) {
   headers.set("Audit-Id", call.audit_id);
   if (!headers.has("Cache-Control")) headers.set("Cache-Control", "no-cache, private");
-  for (const std::string& warning : call.warnings) headers.add("Warning", "299 - " + go_quote(warning));
+  add_warnings(call.warnings, headers);
 }
 
 Impl::Impl(Registry& registry_in, Authenticator& authenticator_in, Authorizer& authorizer_in, Admission* admission_in,

@@ -12,5 +12,8 @@ void autoscaler_to_v1(Json& object);
 void autoscaler_to_v2(Json& object);
 /// Takes those annotations away: a v2 object has none.
 void drop_autoscaler_annotations(Json& object);
+/// Makes those of the annotations that hold parts of the spec, or of the status, what they are in `old` (null: none).
+void keep_autoscaler_spec_annotations(Json& object, const Json& old);
+void keep_autoscaler_status_annotations(Json& object, const Json& old);
 
 }  // namespace brume::api

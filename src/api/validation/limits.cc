@@ -161,13 +161,14 @@ void check_scopes(Errors& errors, const Json& spec) {
   const Path path = Path("spec") / "scopes";
   const Json& scopes = at(spec, "scopes");
   std::set<std::string_view> seen;
+  bool known = true, fits = true;  // told once: the value told is the whole list
   for (const Json& scope : items(scopes)) {
-    if (!is_scope(str(scope))) errors.invalid(path, scopes, "unsupported scope");
-    for (const auto& [name, amount] : at(spec, "hard").items()) {
-      if (!scope_fits(str(scope), name)) errors.invalid(path, scopes, kNotForResource);
-    }
+    known = known && is_scope(str(scope));
+    for (const auto& [name, amount] : at(spec, "hard").items()) fits = fits && scope_fits(str(scope), name);
     seen.insert(str(scope));
   }
+  if (!known) errors.invalid(path, scopes, "unsupported scope");
+  if (!fits) errors.invalid(path, scopes, kNotForResource);
   if (contradict(seen)) errors.invalid(path, scopes, "conflicting scopes");
 }
 
@@ -198,15 +199,15 @@ void check_scope_selector(Errors& errors, const Json& spec) {
   const Path path = Path("spec") / "scopeSelector" / "matchExpressions";
   const Json& selector = at(spec, "scopeSelector");
   std::set<std::string_view> seen;
+  bool fits = true;
   for (const Json& one : items(at(selector, "matchExpressions"))) {
     const auto scope = str(one, "scopeName");
     if (!is_scope(scope)) errors.invalid(path / "scopeName", scope, "unsupported scope");
-    for (const auto& [name, amount] : at(spec, "hard").items()) {
-      if (!scope_fits(scope, name)) errors.invalid(path, selector, kNotForResource);
-    }
+    for (const auto& [name, amount] : at(spec, "hard").items()) fits = fits && scope_fits(scope, name);
     check_scope_operator(errors, path, one);
     seen.insert(scope);
   }
+  if (!fits) errors.invalid(path, selector, kNotForResource);
   if (contradict(seen)) errors.invalid(path, at(spec, "scopes"), "conflicting scopes");
 }
 

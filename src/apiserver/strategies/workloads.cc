@@ -4,6 +4,7 @@
 #include <map>
 
 #include "../strategy.h"
+#include "brume/api/autoscaling.h"
 #include "brume/api/validation.h"
 #include "brume/base/strings.h"
 
@@ -150,6 +151,26 @@ class EndpointSliceStrategy final : public Strategy {
   }
 };
 
+// Of autoscaling/v1 annotations hold what its fields cannot: those of the status are no business of who writes the
+// spec, and the other way round. Objects of v2 have none of them.
+class AutoscalerStrategy final : public Strategy {
+ public:
+  AutoscalerStrategy() : Strategy({}) {}
+  Status prepare_create(Json& object, StrategyContext& /*context*/) const override {
+    api::keep_autoscaler_status_annotations(object, Json());
+    return {};
+  }
+  Status prepare_update(Json& object, const Json& old, StrategyContext& /*context*/) const override {
+    api::keep_autoscaler_status_annotations(object, old);
+    return {};
+  }
+  Status prepare_subresource(std::string_view subresource, Json& object, const Json& old,
+                             StrategyContext& /*context*/) const override {
+    if (subresource == "status") api::keep_autoscaler_spec_annotations(object, old);
+    return {};
+  }
+};
+
 }  // namespace
 
 const Strategy* workload_kind(std::string_view group_resource) {
@@ -157,14 +178,20 @@ const Strategy* workload_kind(std::string_view group_resource) {
   static const DaemonSetStrategy daemons;
   static const JobStrategy jobs;
   static const CronJobStrategy cron_jobs;
+  static const AutoscalerStrategy autoscalers;
   static const EndpointSliceStrategy slices;
   static const Strategy counted{{.generation = true}};
   static const Strategy controllers{{.generation = true, .garbage = GarbageDefault::kOrphan}};
   static const std::map<std::string_view, const Strategy*> kinds = {
-      {"deployments.apps", &deployments},       {"replicasets.apps", &counted},
-      {"statefulsets.apps", &counted},          {"daemonsets.apps", &daemons},
-      {"replicationcontrollers", &controllers}, {"jobs.batch", &jobs},
-      {"cronjobs.batch", &cron_jobs},           {"endpointslices.discovery.k8s.io", &slices},
+      {"deployments.apps", &deployments},
+      {"horizontalpodautoscalers.autoscaling", &autoscalers},
+      {"replicasets.apps", &counted},
+      {"statefulsets.apps", &counted},
+      {"daemonsets.apps", &daemons},
+      {"replicationcontrollers", &controllers},
+      {"jobs.batch", &jobs},
+      {"cronjobs.batch", &cron_jobs},
+      {"endpointslices.discovery.k8s.io", &slices},
   };
   const auto it = kinds.find(group_resource);
   return it == kinds.end() ? nullptr : it->second;

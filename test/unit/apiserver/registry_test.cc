@@ -512,6 +512,20 @@ TEST_CASE("autoscalers are one store under two versions") {
     CHECK(at(now, "status", "conditions").size() == 1);
     CHECK_FALSE(at(now, "metadata").contains("annotations"));
     CHECK(str(at(now, "metadata"), "uid") == str(at(seen, "metadata"), "uid"));
+    // Annotations are no way from the status to the spec, nor back.
+    const char* kFaster = R"({"metadata":{"annotations":{
+      "autoscaling.alpha.kubernetes.io/behavior":"{\"ScaleDown\":{\"SelectPolicy\":\"Max\"}}",
+      "autoscaling.alpha.kubernetes.io/conditions":"[{\"type\":\"AbleToScale\",\"status\":\"False\"}]"}}})";
+    REQUIRE(co_await f.registry->patch(v1, "default", "h", "status", PatchType::kMerge, json(kFaster), {}));
+    REQUIRE(co_await f.registry->patch(v1, "default", "h", "status", PatchType::kMerge,
+                                       json(R"({"status":{"desiredReplicas":3}})"), {}));
+    const auto told = [&] { return f.registry->get(v2, "default", "h").value()->parse(); };
+    CHECK(str(at(told(), "spec", "behavior", "scaleDown"), "selectPolicy") == "Disabled");
+    CHECK(at(told(), "status", "conditions")[0]["status"] == "False");
+    REQUIRE(co_await f.registry->patch(v1, "default", "h", "", PatchType::kMerge, json(R"({"metadata":{"annotations":{
+      "autoscaling.alpha.kubernetes.io/conditions":null}}})"),
+                                       {}));
+    CHECK(at(told(), "status", "conditions").size() == 1);
     const auto bad = co_await f.registry->patch(v1, "default", "h", "", PatchType::kMerge,
                                                 json(R"({"spec":{"targetCPUUtilizationPercentage":0}})"), {});
     REQUIRE_FALSE(bad);
