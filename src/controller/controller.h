@@ -84,6 +84,9 @@ std::int64_t scaled_value(const Json& int_or_percent, std::int64_t total, bool r
 /// What ends a generated name: stable over what is named (canonical bytes) and its collision count.
 std::string name_hash(std::string_view bytes, std::int64_t collisions);
 
+/// A hundred years: what users mean by more, and what a time can be moved by without leaving its range.
+inline constexpr std::int64_t kMostSeconds = std::int64_t{100} * 366 * 86400;
+
 /// Whether a creation failed because its namespace is being deleted: all of it is about to go.
 bool namespace_goes(const Error& error);
 

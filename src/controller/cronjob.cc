@@ -367,7 +367,7 @@ Task<Status> CronJobController::run_due(Sync& sync) {
                       "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew");
     }
     const auto deadline = times.starting_deadline_seconds;
-    if (deadline && now - time > std::chrono::seconds(*deadline)) {
+    if (deadline && now - time > std::chrono::seconds(std::min(*deadline, kMostSeconds))) {
       events_.warning(*sync.cron, "MissSchedule", "Missed scheduled time to start a job: " + rfc1123(time));
     } else if (times.last_scheduled == time || is_active(sync.status, "name", job_name(sync, time))) {
       // This time was seen to already.

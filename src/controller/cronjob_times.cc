@@ -1,6 +1,7 @@
 #include "cronjob_times.h"
 
 #include <algorithm>
+#include "controller.h"
 
 namespace brume::controller {
 
@@ -12,7 +13,6 @@ namespace {
 constexpr std::int64_t kManyMissed = 100;
 // So that a clock which is behind by a little does not find its time not come yet.
 constexpr auto kPadding = std::chrono::milliseconds(100);
-constexpr std::int64_t kMostSeconds = std::int64_t{100} * 366 * 86400;
 
 WallTime earliest_time(const CronTimes& times, WallTime now, bool with_deadline) {
   auto earliest = times.last_scheduled.value_or(times.created);

@@ -64,7 +64,9 @@ Task<Status> DeploymentController::report_rollout(World& world) {
                         {"reason", "ReplicaSetUpdated"},
                         {"message", subject + " is progressing."},
                         {"lastUpdateTime", format_rfc3339(now)}};
-      if (str(current, "status") == "True") condition["lastTransitionTime"] = current["lastTransitionTime"];
+      if (const auto& since = at(current, "lastTransitionTime"); str(current, "status") == "True" && !since.is_null()) {
+        condition["lastTransitionTime"] = since;
+      }
       client::set_condition(status, std::move(condition), now);
     } else if (timed_out(deployment, status, now)) {
       set_deployment_condition(status, "Progressing", "False", "ProgressDeadlineExceeded",

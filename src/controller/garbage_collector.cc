@@ -13,13 +13,13 @@ bool has_finalizer(const Object& object, std::string_view finalizer) {
   return std::find(finalizers.begin(), finalizers.end(), finalizer) != finalizers.end();
 }
 
-// No part of a key can hold a space.
+// No part of a key can hold a slash: not even the names of roles, which may hold nearly anything else.
 std::string GarbageCollector::Item::key() const {
-  return resource->group_resource() + " " + ns + " " + name + " " + uid;
+  return resource->group_resource() + "/" + ns + "/" + name + "/" + uid;
 }
 
 GarbageCollector::Item GarbageCollector::Item::parse(std::string_view key) {
-  const auto parts = split(key, ' ');
+  const auto parts = split(key, '/');
   return {.resource = &api::res(parts[0]),
           .ns = std::string(parts[1]),
           .name = std::string(parts[2]),

@@ -71,12 +71,14 @@ bool HorizontalPodAutoscalerController::check_selector(World& world, const std::
   }
   world.selector = *std::move(parsed);
   selectors_[key] = world.selector;
+  const std::string prefix = world.object->ns() + "/";
   std::set<std::string> owners;  // as Go prints their keys
   for (const ObjectPtr& pod : pods_.list(world.object->ns())) {
     if (!world.selector.matches(pod->labels())) continue;
-    for (const auto& [other, selector] : selectors_) {
-      const auto [ns, name] = split_key(other);
-      if (ns == pod->ns() && selector.matches(pod->labels())) owners.insert("{" + name + " " + ns + "}");
+    for (auto other = selectors_.lower_bound(prefix); other != selectors_.end(); ++other) {
+      if (!other->first.starts_with(prefix)) break;
+      if (!other->second.matches(pod->labels())) continue;
+      owners.insert("{" + other->first.substr(prefix.size()) + " " + pod->ns() + "}");
     }
   }
   if (owners.size() < 2) return true;

@@ -290,7 +290,8 @@ void JobController::judge_limits(Sync& sync) {
     return;
   }
   if (!spec.active_deadline_seconds || spec.suspended || !sync.status.start_time) return;
-  const auto deadline = *sync.status.start_time + std::chrono::seconds(*spec.active_deadline_seconds);
+  const auto deadline =
+      *sync.status.start_time + std::chrono::seconds(std::min(*spec.active_deadline_seconds, kMostSeconds));
   const auto now = clock().now();
   if (deadline > now) return queue_.add_after(sync.key, deadline - now);
   sync.finished = Condition{.type = "FailureTarget",

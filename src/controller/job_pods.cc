@@ -9,6 +9,7 @@ namespace brume::controller {
 
 namespace {
 
+constexpr std::size_t kDeletesAtOnce = 100;  // of a Job with thousands of pods
 constexpr std::int64_t kBurst = 500;         // pods made or deleted in one reconcile, as upstream
 constexpr std::int64_t kSlowStartFirst = 1;  // of the first batch; each batch doubles while all succeed
 constexpr std::size_t kNameLength = 58;      // of metadata.generateName, which five characters are added to
@@ -206,7 +207,7 @@ Task<Status> JobController::delete_pods(Sync& sync, std::vector<Pod> doomed, boo
     const auto done = co_await delete_pod(sync, doomed[i], untrack);
     if (!done && failed) failed = done;
   };
-  co_await client::for_each_parallel(doomed.size(), delete_one);
+  co_await client::for_each_parallel(doomed.size(), delete_one, kDeletesAtOnce);
   co_return failed;
 }
 

@@ -46,7 +46,7 @@ class LocalPath final : public Controller {
          .deleted = nullptr});
     volumes_.add_handler({.added = [this](const ObjectPtr& now) { volume_changed(now->name()); },
                           .updated = [this](const ObjectPtr&, const ObjectPtr& now) { volume_changed(now->name()); },
-                          .deleted = nullptr});
+                          .deleted = [this](const ObjectPtr& last) { claim_lost_volume(*last); }});
     nodes_.add_handler({.added = nullptr, .updated = nullptr, .deleted = [this](const ObjectPtr& node) {
                           for (const auto& volume : volumes_.index(kByLocalNode, node->name()))
                             volume_changed(volume->name());
@@ -55,6 +55,14 @@ class LocalPath final : public Controller {
 
  private:
   void volume_changed(const std::string& name) { queue_.add("volume " + name); }
+  /// A claim that was not bound yet when its volume went gets another.
+  void claim_lost_volume(const Object& volume) {
+    const Json value = volume.parse();
+    const auto& claim = at(value, "spec", "claimRef");
+    if (claim.is_object()) {
+      queue_.add("claim " + std::string(str(claim, "namespace")) + "/" + std::string(str(claim, "name")));
+    }
+  }
 
   Task<Status> reconcile(std::string key) override {
     const bool is_claim = key.starts_with("claim ");
@@ -92,6 +100,7 @@ std::string beyond(const Json& claim, const client::ClaimView& view, const clien
   if (at(claim, "spec", "dataSource").is_object() || at(claim, "spec", "dataSourceRef").is_object()) {
     return "a data source is not supported";
   }
+  if (!str(at(claim, "spec"), "volumeAttributesClassName").empty()) return "volume attributes are not supported";
   if (storage_class.mount_options) return "mount options are not supported";
   return "";
 }

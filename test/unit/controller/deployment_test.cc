@@ -37,6 +37,20 @@ const std::vector<Bench::Make> kBoth = {make_deployment, make_replicaset};
 
 }  // namespace
 
+TEST_CASE("a condition without a time, which somebody else wrote, is no trouble") {
+  Bench b(kBoth);
+  b.run([&]() -> Task<void> {
+    b.api.seed("deployments.apps", deployment("web", 3));
+    co_await b.rest();
+    b.api.set_status("deployments.apps", "default", "web",
+                     {{"conditions",
+                       Json::array({{{"type", "Progressing"}, {"status", "True"}, {"reason", "ReplicaSetUpdated"}}})}});
+    co_await b.converge();
+    CHECK(str(condition(b, "Progressing"), "reason") == "NewReplicaSetAvailable");
+    CHECK_FALSE(str(condition(b, "Progressing"), "lastTransitionTime").empty());
+  });
+}
+
 TEST_CASE("a Deployment makes its first ReplicaSet and becomes available") {
   Bench b(kBoth);
   b.run([&]() -> Task<void> {

@@ -153,6 +153,19 @@ TEST_CASE("foreground deletion waits for the dependents that block") {
   });
 }
 
+TEST_CASE("names that hold spaces are collected too") {
+  Bench b({make_garbage_collector});
+  b.run([&]() -> Task<void> {
+    const auto a = config(b, "a");
+    b.api.seed("roles.rbac.authorization.k8s.io",
+               {{"metadata", {{"name", "read it all"}, {"ownerReferences", Json::array({owner(a, false)})}}}});
+    co_await b.rest();
+    co_await remove(b, "a", "Background");
+    co_await b.rest();
+    CHECK(b.api.all("roles.rbac.authorization.k8s.io").empty());
+  });
+}
+
 TEST_CASE("a circle of owners does not outlive its deletion in the foreground") {
   Bench b({make_garbage_collector});
   b.run([&]() -> Task<void> {
