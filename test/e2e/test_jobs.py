@@ -2,7 +2,7 @@
 import datetime
 import signal
 
-from harness import IMAGE, NodeTest, pod, wait_for
+from harness import IMAGE, NodeTest, needs_kubectl, pod, wait_for
 
 BATCH = 'apis/batch/v1'
 
@@ -41,7 +41,7 @@ class Jobs(NodeTest):
         self.assertEqual('hi\n', self.k('logs', 'job/hello'))
         self.assertRegex(self.k('get', 'jobs'), r'NAME +STATUS +COMPLETIONS +DURATION +AGE\nhello +Complete +1/1 +\d+s +\d+s')
         self.assertRegex(self.k('get', 'jobs', '-o', 'wide'), rf'hello +Complete +1/1 .* hello +{IMAGE} +batch.kubernetes.io/controller-uid=')
-        self.assertRegex(self.k('describe', 'job', 'hello'), r'Pods Statuses: +0 Active.* / 1 Succeeded / 0 Failed')
+        self.assertRegex(self.k('describe', 'job', 'hello'), r'Pods Statuses: +0 (Active|Running).* / 1 Succeeded / 0 Failed')
         status = self.status('hello')
         self.assertEqual(['SuccessCriteriaMet', 'Complete'], [c['type'] for c in status['conditions']])
         self.assertEqual({}, status['uncountedTerminatedPods'])
@@ -143,6 +143,7 @@ class CronJobs(NodeTest):
         items = self.node.api('GET', f'/{BATCH}/namespaces/{self.ns}/jobs').json()['items']
         return [j for j in items if any(o['name'] == name for o in j['metadata'].get('ownerReferences', []))]
 
+    @needs_kubectl(21)  # which speaks batch/v1 about CronJobs
     def test_runs_by_hand_and_by_schedule(self):
         self.k('create', 'cronjob', 'often', f'--image={IMAGE}', '--schedule=@every 1s', '--', 'echo', 'tick')
         job = wait_for(lambda: self.jobs_of('often'), 20)[0]
@@ -163,6 +164,7 @@ class CronJobs(NodeTest):
         self.k('delete', 'cronjob', 'often')
         self.wait(lambda: not self.jobs_of('often'), message='its jobs are gone')
 
+    @needs_kubectl(21)  # which speaks batch/v1 about CronJobs
     def test_refused(self):
         bad = self.kubectl('create', 'cronjob', 'bad', f'--image={IMAGE}', '--schedule=61 * * * *')
         self.assertIn('end of range (61) above maximum (59): 61', bad.stderr)
