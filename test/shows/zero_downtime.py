@@ -101,15 +101,15 @@ def restart(node):
     node.start()
 
 
-def disturb(node, target, sizes, rolls, say):
-    """Rolls, scales between, and kills the server once while nothing happens and once within a roll."""
+def disturb(node, target, sizes, rolls, kills, say):
+    """Rolls, scales between, and if `kills` kills the server once while nothing happens and once within a roll."""
     for number in range(1, rolls + 1):
         roll(node, target, number)
-        if number == max(1, rolls * 2 // 3):
+        if kills and number == max(1, rolls * 2 // 3):
             restart(node)
             say(f'roll {number}: server killed and started within it')
         rolled_out(node, target)
-        if number == max(1, rolls // 3):
+        if kills and number == max(1, rolls // 3):
             restart(node)
             say(f'after roll {number}: server killed and started')
         if number <= len(sizes):
@@ -118,7 +118,7 @@ def disturb(node, target, sizes, rolls, say):
             say(f'after roll {number}: scaled to {sizes[number - 1]}')
 
 
-def run(kind, requests, rate, rolls, sizes, say=print):
+def run(kind, requests, rate, rolls, sizes, kills=True, say=print):
     """The show on a node of its own; the reports of both loads."""
     node = Node('brume-show')
     client = loads = None
@@ -132,7 +132,7 @@ def run(kind, requests, rate, rolls, sizes, say=print):
         target = f'{kind.lower()}/{name}'
         rolled_out(node, target)
         loads = Loads(node, client, name, requests, rate)
-        disturb(node, target, sizes, rolls, say)
+        disturb(node, target, sizes, rolls, kills, say)
         return loads.finish()
     finally:
         if loads:
