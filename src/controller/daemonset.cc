@@ -39,21 +39,13 @@ DaemonSetController::DaemonSetController(Context& context)
       targets_(pods_, target_of),
       taints_(nodes_, [](const Object& node) { return client::decode_taints(at(node.parse(), "spec", "taints")); }),
       control_(client(), pods_, events_),
-      history_(
-          client(),
-          {.owners = sets_,
-           .dependents = use("controllerrevisions.apps"),
-           .selects = [this](const ObjectPtr& set,
-                             const ObjectPtr& revision) { return views_.of(set).selector.matches(revision->labels()); },
-           .enqueue = [this](const ObjectPtr& set) { enqueue(set); }},
-          std::string(kRevisionLabel)),
+      history_(client(),
+               selected_dependents(sets_, use("controllerrevisions.apps"), views_,
+                                   [this](const ObjectPtr& set) { enqueue(set); }),
+               std::string(kRevisionLabel)),
       own_writes_(sets_) {
   pods_.add_index(kByController, index_by_controller);
-  watch_dependents({.owners = sets_,
-                    .dependents = pods_,
-                    .selects = [this](const ObjectPtr& set,
-                                      const ObjectPtr& pod) { return views_.of(set).selector.matches(pod->labels()); },
-                    .enqueue = [this](const ObjectPtr& set) { enqueue(set); }});
+  watch_dependents(selected_dependents(sets_, pods_, views_, [this](const ObjectPtr& set) { enqueue(set); }));
   nodes_.add_handler({.added = [this](const ObjectPtr&) { enqueue_all(); },
                       .updated = [this](const ObjectPtr& old, const ObjectPtr& now) { node_changed(old, now); },
                       .deleted = [this](const ObjectPtr&) { enqueue_all(); }});

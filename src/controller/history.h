@@ -11,6 +11,17 @@
 
 namespace brume::controller {
 
+/// Watches dependents that the owners' selectors find; a view has the `selector` of its owner.
+template <typename View>
+DependentWatch selected_dependents(Informer& owners, Informer& dependents, client::Projection<View>& views,
+                                   std::function<void(const ObjectPtr& owner)> enqueue) {
+  return {.owners = owners,
+          .dependents = dependents,
+          .selects = [&views](const ObjectPtr& owner,
+                              const ObjectPtr& object) { return views.of(owner).selector.matches(object->labels()); },
+          .enqueue = std::move(enqueue)};
+}
+
 /// A pod's label that says which revision it is of.
 inline constexpr std::string_view kRevisionLabel = "controller-revision-hash";
 

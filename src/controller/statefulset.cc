@@ -33,23 +33,15 @@ StatefulSetController::StatefulSetController(Context& context)
       claims_(use("persistentvolumeclaims")),
       views_(sets_, decode),
       pod_claims_(pods_, decode_pod_claims),
-      history_(
-          client(),
-          {.owners = sets_,
-           .dependents = use("controllerrevisions.apps"),
-           .selects = [this](const ObjectPtr& set,
-                             const ObjectPtr& revision) { return views_.of(set).selector.matches(revision->labels()); },
-           .enqueue = [this](const ObjectPtr& set) { enqueue(set); }},
-          std::string(kHashLabel)),
+      history_(client(),
+               selected_dependents(sets_, use("controllerrevisions.apps"), views_,
+                                   [this](const ObjectPtr& set) { enqueue(set); }),
+               std::string(kHashLabel)),
       pod_writes_(pods_),
       claim_writes_(claims_),
       own_writes_(sets_) {
   pods_.add_index(kByController, index_by_controller);
-  watch_dependents({.owners = sets_,
-                    .dependents = pods_,
-                    .selects = [this](const ObjectPtr& set,
-                                      const ObjectPtr& pod) { return views_.of(set).selector.matches(pod->labels()); },
-                    .enqueue = [this](const ObjectPtr& set) { enqueue(set); }});
+  watch_dependents(selected_dependents(sets_, pods_, views_, [this](const ObjectPtr& set) { enqueue(set); }));
   pods_.add_handler({.deleted = [this](const ObjectPtr& last) { pod_deleted(last); }});
   claims_.add_handler({.added = [this](const ObjectPtr& now) { claim_changed(now); },
                        .updated =
