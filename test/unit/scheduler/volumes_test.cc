@@ -4,13 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "brume/base/task.h"
-#include "brume/client/helpers.h"
+#include "bench.h"
 #include "brume/client/volumes.h"
-#include "brume/scheduler/scheduler.h"
-#include "catch.h"
-#include "support/fake_client.h"
-#include "support/fake_clock.h"
 
 using namespace brume;
 using namespace std::chrono_literals;
@@ -18,33 +13,10 @@ using test::settle;
 
 namespace {
 
-struct Bench {
-  Bench() : loop("test"), api(clock) {
-    loop.start();
-    loop.run_and_wait([&]() -> Task<void> {
-      informers = std::make_unique<client::InformerFactory>(api, loop.executor(), clock);
-      auto made = scheduler::Scheduler::create(*informers, {});
-      REQUIRE(made);
-      it = std::move(*made);
-      co_return;
-    });
-  }
-  ~Bench() {
-    loop.run_and_wait([&]() -> Task<void> {
-      co_await it->stop();
-      co_await informers->stop();
-      it.reset();
-      informers.reset();
-    });
-    loop.stop();
-  }
+struct VolumeBench : Bench {
   void run(std::function<Task<void>()> body) {
-    loop.run_and_wait([&]() -> Task<void> {
-      node("n1", {{"topology.kubernetes.io/zone", "a"}});
-      it->start();
-      co_await settle();
-      co_await body();
-    });
+    node("n1", {{"topology.kubernetes.io/zone", "a"}});
+    Bench::run(std::move(body));
   }
   void node(const std::string& name, Json labels = Json::object()) {
     labels["kubernetes.io/hostname"] = name;
@@ -106,10 +78,6 @@ struct Bench {
     value["status"]["phase"] = "Bound";
     api.seed("persistentvolumeclaims", value);
   }
-  std::string node_of(const std::string& name) const {
-    const Json value = api.json("pods", "default", name);
-    return std::string(str(at(value, "spec"), "nodeName"));
-  }
   std::string why(const std::string& name) const {
     const Json value = api.json("pods", "default", name);
     return std::string(str(client::find_condition(at(value, "status"), "PodScheduled"), "message"));
@@ -127,12 +95,6 @@ struct Bench {
     clock.advance(11s);
     co_await settle();
   }
-
-  Loop loop;
-  test::FakeClock clock;
-  test::FakeClient api;
-  std::unique_ptr<client::InformerFactory> informers;
-  std::unique_ptr<scheduler::Scheduler> it;
 };
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
@@ -140,9 +102,9 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 }  // namespace
 
 TEST_CASE("a pod is told what is wrong with its claim, and goes on when it is right") {
-  Bench b;
+  VolumeBench b;
   b.run([&]() -> Task<void> {
-    b.pod("web", Bench::uses("data"));
+    b.pod("web", VolumeBench::uses("data"));
     co_await settle();
     CHECK(contains(b.why("web"), "0/1 nodes are available: persistentvolumeclaim \"data\" not found."));
     b.claim("data", "");
@@ -157,31 +119,31 @@ TEST_CASE("a pod is told what is wrong with its claim, and goes on when it is ri
     CHECK(b.node_of("web") == "n2");
 
     b.claim("lost", "", {{"spec", {{"volumeName", "gone"}}}, {"status", {{"phase", "Lost"}}}});
-    b.pod("sad", Bench::uses("lost"));
+    b.pod("sad", VolumeBench::uses("lost"));
     co_await settle();
     CHECK(contains(b.why("sad"), "persistentvolumeclaim \"lost\" bound to non-existent persistentvolume \"gone\""));
     b.claim(
         "leaving", "",
         {{"metadata",
           {{"deletionTimestamp", "2026-01-01T00:00:00Z"}, {"finalizers", Json::array({client::kClaimProtection})}}}});
-    b.pod("late", Bench::uses("leaving"));
+    b.pod("late", VolumeBench::uses("leaving"));
     co_await settle();
     CHECK(contains(b.why("late"), "persistentvolumeclaim \"leaving\" is being deleted"));
     b.claim("empty", "");
     b.bind("empty", "gone");
-    b.pod("lonely", Bench::uses("empty"));
+    b.pod("lonely", VolumeBench::uses("empty"));
     co_await settle();
     CHECK(contains(b.why("lonely"), "persistentvolume \"gone\" not found"));
   });
 }
 
 TEST_CASE("a volume is made where the pod goes, and the pod is bound when it is there") {
-  Bench b;
+  VolumeBench b;
   b.run([&]() -> Task<void> {
     b.storage_class("later", "example.com/disks");
     b.claim("data", "later");
     co_await settle();
-    b.pod("web", Bench::uses("data"));
+    b.pod("web", VolumeBench::uses("data"));
     co_await settle();
     CHECK(b.selected("data") == "n1");
     CHECK(b.node_of("web").empty());
@@ -193,14 +155,14 @@ TEST_CASE("a volume is made where the pod goes, and the pod is bound when it is 
     // A second pod with the claim follows it.
     b.node("n2");
     co_await settle();
-    b.pod("too", Bench::uses("data"));
+    b.pod("too", VolumeBench::uses("data"));
     co_await settle();
     CHECK(b.node_of("too") == "n1");
   });
 }
 
 TEST_CASE("volumes that are there are taken first, the smallest that fits, each once") {
-  Bench b;
+  VolumeBench b;
   b.run([&]() -> Task<void> {
     b.storage_class("by-hand", "kubernetes.io/no-provisioner");
     b.volume("large", "by-hand", "n1", {{"spec", {{"capacity", {{"storage", "9Gi"}}}}}});
@@ -208,7 +170,7 @@ TEST_CASE("volumes that are there are taken first, the smallest that fits, each 
     b.volume("tiny", "by-hand", "n1", {{"spec", {{"capacity", {{"storage", "1Mi"}}}}}});
     for (const char* name : {"a", "b", "c"}) b.claim(name, "by-hand");
     co_await settle();
-    for (const char* name : {"a", "b", "c"}) b.pod(std::string("pod-") + name, Bench::uses(name));
+    for (const char* name : {"a", "b", "c"}) b.pod(std::string("pod-") + name, VolumeBench::uses(name));
     co_await settle();
     CHECK(b.claim_of("small") == "a");
     CHECK(b.claim_of("large") == "b");
@@ -228,7 +190,7 @@ TEST_CASE("volumes that are there are taken first, the smallest that fits, each 
 }
 
 TEST_CASE("what was promised is free again when it cannot be written, or takes too long") {
-  Bench b;
+  VolumeBench b;
   b.run([&]() -> Task<void> {
     b.storage_class("by-hand", "kubernetes.io/no-provisioner");
     b.storage_class("later", "example.com/disks");
@@ -241,13 +203,13 @@ TEST_CASE("what was promised is free again when it cannot be written, or takes t
       if (call.verb != "update" || call.resource != "persistentvolumes" || refused++ > 0) return std::nullopt;
       return Error{.code = Code::kConflict, .message = "changed"};
     });
-    b.pod("one", Bench::uses("a"));
+    b.pod("one", VolumeBench::uses("a"));
     co_await settle();
     CHECK(b.claim_of("disk").empty());
     CHECK(contains(b.why("one"), "running PreBind plugin \"VolumeBinding\": changed"));
     co_await b.later();
     CHECK(b.claim_of("disk") == "a");
-    b.pod("two", Bench::uses("slow"));
+    b.pod("two", VolumeBench::uses("slow"));
     co_await settle();
     CHECK(b.selected("slow") == "n1");
     b.clock.advance(601s);
@@ -264,12 +226,12 @@ TEST_CASE("what was promised is free again when it cannot be written, or takes t
 }
 
 TEST_CASE("a pod whose provisioning failed is tried again") {
-  Bench b;
+  VolumeBench b;
   b.run([&]() -> Task<void> {
     b.storage_class("later", "example.com/disks");
     b.claim("data", "later");
     co_await settle();
-    b.pod("web", Bench::uses("data"));
+    b.pod("web", VolumeBench::uses("data"));
     co_await settle();
     REQUIRE(b.selected("data") == "n1");
     Json value = b.api.json("persistentvolumeclaims", "default", "data");
@@ -283,14 +245,14 @@ TEST_CASE("a pod whose provisioning failed is tried again") {
 }
 
 TEST_CASE("a class may be for some nodes only, and a driver may be full") {
-  Bench b;
+  VolumeBench b;
   b.run([&]() -> Task<void> {
     const Json zone_b = Json::array(
         {{{"matchLabelExpressions", Json::array({{{"key", "topology.kubernetes.io/zone"}, {"values", {"b"}}}})}}});
     b.storage_class("zoned", "example.com/disks", {{"allowedTopologies", zone_b}});
     b.claim("data", "zoned");
     co_await settle();
-    b.pod("web", Bench::uses("data"));
+    b.pod("web", VolumeBench::uses("data"));
     co_await settle();
     CHECK(contains(b.why("web"), "1 node(s) didn't find available persistent volumes to bind"));
     b.node("n2", {{"topology.kubernetes.io/zone", "b"}});
@@ -302,7 +264,7 @@ TEST_CASE("a class may be for some nodes only, and a driver may be full") {
                {{"metadata", {{"name", "csi.example.com"}}}, {"spec", {{"storageCapacity", true}}}});
     b.claim("big", "full");
     co_await settle();
-    b.pod("db", Bench::uses("big"));
+    b.pod("db", VolumeBench::uses("big"));
     co_await settle();
     CHECK(contains(b.why("db"), "2 node(s) did not have enough free storage"));
     b.api.seed("csistoragecapacities.storage.k8s.io",
@@ -316,7 +278,7 @@ TEST_CASE("a class may be for some nodes only, and a driver may be full") {
 }
 
 TEST_CASE("generic ephemeral volumes wait for their claim, which must be the pod's") {
-  Bench b;
+  VolumeBench b;
   b.run([&]() -> Task<void> {
     b.storage_class("later", "example.com/disks");
     b.pod("web", {{"ephemeral", Json::object()}});
@@ -336,16 +298,16 @@ TEST_CASE("generic ephemeral volumes wait for their claim, which must be the pod
 }
 
 TEST_CASE("a ReadWriteOncePod claim is for one pod") {
-  Bench b;
+  VolumeBench b;
   b.run([&]() -> Task<void> {
     b.claim("data", "", {{"spec", {{"accessModes", Json::array({"ReadWriteOncePod"})}}}});
     b.volume("disk", "");
     b.bind("data", "disk");
     co_await settle();
-    b.pod("first", Bench::uses("data"));
+    b.pod("first", VolumeBench::uses("data"));
     co_await settle();
     CHECK(b.node_of("first") == "n1");
-    b.pod("second", Bench::uses("data"));
+    b.pod("second", VolumeBench::uses("data"));
     co_await settle();
     CHECK(contains(b.why("second"),
                    "1 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already "
@@ -357,7 +319,7 @@ TEST_CASE("a ReadWriteOncePod claim is for one pod") {
 }
 
 TEST_CASE("a disk that one node may write is not given to two pods there") {
-  Bench b;
+  VolumeBench b;
   b.run([&]() -> Task<void> {
     const Json disk = {{"gcePersistentDisk", {{"pdName", "d"}}}};
     const Json read_only = {{"gcePersistentDisk", {{"pdName", "d"}, {"readOnly", true}}}};
@@ -376,13 +338,13 @@ TEST_CASE("a disk that one node may write is not given to two pods there") {
 }
 
 TEST_CASE("volumes of a zone keep their pods there") {
-  Bench b;
+  VolumeBench b;
   b.run([&]() -> Task<void> {
     b.claim("data", "");
     b.volume("disk", "", "", {{"metadata", {{"labels", {{"topology.kubernetes.io/zone", "b__c"}}}}}});
     b.bind("data", "disk");
     co_await settle();
-    b.pod("web", Bench::uses("data"));
+    b.pod("web", VolumeBench::uses("data"));
     co_await settle();
     CHECK(contains(b.why("web"), "1 node(s) had no available volume zone"));
     b.node("n2", {{"failure-domain.beta.kubernetes.io/zone", "c"}, {"topology.kubernetes.io/zone", "c"}});
@@ -392,7 +354,7 @@ TEST_CASE("volumes of a zone keep their pods there") {
 }
 
 TEST_CASE("a node takes as many volumes of a CSI driver as its CSINode says") {
-  Bench b;
+  VolumeBench b;
   b.run([&]() -> Task<void> {
     const auto csi_node = [&](int count) {
       b.api.seed(
@@ -408,11 +370,11 @@ TEST_CASE("a node takes as many volumes of a CSI driver as its CSINode says") {
       b.bind(name, std::string("disk-") + name);
     }
     co_await settle();
-    b.pod("first", Bench::uses("a"));
+    b.pod("first", VolumeBench::uses("a"));
     co_await settle();
     CHECK(b.node_of("first") == "n1");
-    b.pod("same", Bench::uses("a"));
-    b.pod("second", Bench::uses("b"));
+    b.pod("same", VolumeBench::uses("a"));
+    b.pod("second", VolumeBench::uses("b"));
     co_await settle();
     CHECK(b.node_of("same") == "n1");
     CHECK(contains(b.why("second"), "1 node(s) exceed max volume count"));
