@@ -67,7 +67,7 @@ class Autoscaler(NodeTest):
         self.wait_event('burn', 'SuccessfulRescale: New size: 2; reason: cpu resource utilization (percentage of request) above target')
         # kubectl 1.20 reads autoscaling/v1.
         self.assertRegex(self.k('describe', 'hpa', 'burn'),
-                         r'resource cpu on pods +\(as a percentage of request\): +\d+% \(\d+m\) / 50%|Target CPU utilization: +50%')
+                         r'resource cpu on pods +\(as a percentage of request\): +\d+% \(\d+m?\) / 50%|Target CPU utilization: +50%')
         old = self.peek('horizontalpodautoscalers', 'burn', 'apis/autoscaling/v1')
         self.assertEqual(50, old['spec']['targetCPUUtilizationPercentage'])
         self.assertIn('autoscaling.alpha.kubernetes.io/conditions', old['metadata']['annotations'])
