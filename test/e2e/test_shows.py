@@ -15,7 +15,7 @@ def quiet(_text):
 
 class Shows(unittest.TestCase):
     def no_request_fails(self, kind, sizes):
-        for report in zero_downtime.run(kind, requests=2000, rate=400, rolls=2, sizes=sizes, kills=False, say=quiet):
+        for report in zero_downtime.run(kind, requests=2000, rate=400, rolls=2, sizes=sizes, say=quiet):
             self.assertEqual((0, []), (report['failed'], report['failures']), report)
             self.assertGreaterEqual(report['requests'], 1000)
             self.assertEqual({'0', '1', '2'}, set(report['answers']), 'not every version has answered')

@@ -11,8 +11,10 @@ sys.path.insert(0, str(ROOT / 'test/e2e'))
 
 from harness import IMAGE, Node, service, wait_for  # noqa: E402 (the path comes first)
 
-# Long enough for every node's rules to have forgotten a pod before its server ends (KEP-3960).
-DRAIN_SECONDS = 1
+# Long enough for every node's rules to have forgotten a pod before its server ends (KEP-3960), and for a connection that the server
+# had no room for: busybox's httpd lets nine wait, a client asks again each second (or after one and after three: RFC 6298), and connection
+# tracking sends it where it asked first.
+DRAIN_SECONDS = 4
 SERVE = 'mkdir /www; echo "$ROLL" > /www/index.html; exec httpd -f -p 80 -h /www'
 
 
