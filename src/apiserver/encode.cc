@@ -4,6 +4,7 @@
 #include "brume/api/table.h"
 #include "brume/base/json.h"
 #include "brume/base/strings.h"
+#include "errors.h"
 #include "scan.h"
 
 namespace brume::apiserver {
@@ -184,13 +185,9 @@ void WatchEncoder::append_error(std::string& out, const Error& error) {
 }
 
 std::string status_failure(const Error& error, const StatusDetails& details) {
-  Json status{{"kind", "Status"},
-              {"apiVersion", "v1"},
-              {"metadata", Json::object()},
-              {"status", "Failure"},
-              {"message", error.message},
-              {"reason", reason_of(error.code)},
-              {"code", http_status_of(error.code)}};
+  Json status{{"kind", "Status"},    {"apiVersion", "v1"},       {"metadata", Json::object()},
+              {"status", "Failure"}, {"message", error.message}, {"code", http_status_of(error.code)}};
+  if (!tells_no_reason(error)) status["reason"] = reason_of(error.code);
   Json more = Json::object();
   if (!details.name.empty()) more["name"] = details.name;
   if (!details.group.empty()) more["group"] = details.group;

@@ -11,9 +11,14 @@ std::string go_quote(std::string_view text) {
 }
 
 namespace {
+
+constexpr std::string_view kSeveralBudgets =
+    "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+
 std::string name_of(const api::Resource& resource, std::string_view name) {
   return resource.group_resource() + " " + go_quote(name);
 }
+
 }  // namespace
 
 Error not_found(const api::Resource& resource, std::string_view name) {
@@ -37,5 +42,9 @@ Error forbidden(const api::Resource& resource, std::string_view name, std::strin
   const std::string what = name.empty() ? resource.group_resource() : name_of(resource, name);
   return {Code::kForbidden, what + " is forbidden: " + std::string(why)};
 }
+
+Error several_budgets() { return {Code::kInternal, std::string(kSeveralBudgets)}; }
+
+bool tells_no_reason(const Error& error) { return error.code == Code::kInternal && error.message == kSeveralBudgets; }
 
 }  // namespace brume::apiserver

@@ -18,6 +18,11 @@ namespace brume::apiserver {
 /// pods "x" is forbidden: why (or pods is forbidden: why)
 [[nodiscard]] Error forbidden(const api::Resource& resource, std::string_view name, std::string_view why);
 
+/// The eviction of a pod that more than one PodDisruptionBudget selects. Kubernetes puts this Status together by hand:
+/// code 500 and no reason.
+[[nodiscard]] Error several_budgets();
+[[nodiscard]] bool tells_no_reason(const Error& error);
+
 /// `text` in double quotes as Go's %q prints it.
 [[nodiscard]] std::string go_quote(std::string_view text);
 

@@ -177,10 +177,7 @@ Result<api::ObjectPtr> Impl::budget_of(const api::Object& pod) const {
   for (const api::ObjectPtr& budget : stored(budgets())->cache->all(pod.ns())) {
     const auto selector = api::LabelSelector::from_json(at(budget->parse(), "spec", "selector"));
     if (!selector || !selector->matches(pod.labels())) continue;
-    if (found) {
-      return fail(Code::kInternal,
-                  "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.");
-    }
+    if (found) return fail(several_budgets());
     found = budget;
   }
   return found;

@@ -134,6 +134,26 @@ TEST_CASE("refusals") {
   CHECK(exec.response.status == 403);  // a GET that upgrades needs create
 }
 
+TEST_CASE("an eviction under several budgets is refused as Kubernetes does, without a reason") {
+  Served s;
+  const std::string pods_path = "/api/v1/namespaces/default/pods";
+  REQUIRE(s.call("POST", pods_path, pod("p", "", R"({"app":"x"})").dump()).response.status == 201);
+  const Json running{{"status", {{"phase", "Running"}}}};
+  REQUIRE(s.call("PATCH", pods_path + "/p/status", running.dump(), {{"Content-Type", "application/merge-patch+json"}})
+              .response.status == 200);
+  for (const char* name : {"a", "b"}) {
+    Json budget = json(R"({"metadata":{},"spec":{"minAvailable":1,"selector":{"matchLabels":{"app":"x"}}}})");
+    budget["metadata"]["name"] = name;
+    REQUIRE(s.call("POST", "/apis/policy/v1/namespaces/default/poddisruptionbudgets", budget.dump()).response.status ==
+            201);
+  }
+  const auto refused = s.call("POST", pods_path + "/p/eviction", R"({"metadata":{"name":"p"}})");
+  CHECK(refused.response.status == 500);
+  CHECK(refused.answer() ==
+        json(R"({"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"This pod has more than )"
+             R"(one PodDisruptionBudget, which the eviction subresource does not support.","code":500})"));
+}
+
 TEST_CASE("a protobuf body is read by the schema's numbers") {
   Served s;
   // A ConfigMap: metadata (1) with name (1), data (2) with one entry.
