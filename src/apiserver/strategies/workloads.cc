@@ -64,6 +64,22 @@ class DaemonSetStrategy final : public Strategy {
   }
 };
 
+// Validation lets the number of revisions to keep be negative, which keeps them all.
+class StatefulSetStrategy final : public Strategy {
+ public:
+  StatefulSetStrategy() : Strategy({.generation = true}) {}
+  Status prepare_create(Json& object, StrategyContext& context) const override {
+    if (context.warnings != nullptr && num(at(object, "spec"), "revisionHistoryLimit") < 0) {
+      context.warnings->push_back(
+          "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended");
+    }
+    return {};
+  }
+  Status prepare_update(Json& object, const Json& /*old*/, StrategyContext& context) const override {
+    return prepare_create(object, context);
+  }
+};
+
 // Pods are named after a Job, and their host after them.
 void warn_of_name(const Json& object, StrategyContext& context) {
   const auto name = str(at(object, "metadata"), "name");
@@ -176,6 +192,7 @@ class AutoscalerStrategy final : public Strategy {
 const Strategy* workload_kind(std::string_view group_resource) {
   static const DeploymentStrategy deployments;
   static const DaemonSetStrategy daemons;
+  static const StatefulSetStrategy stateful_sets;
   static const JobStrategy jobs;
   static const CronJobStrategy cron_jobs;
   static const AutoscalerStrategy autoscalers;
@@ -186,7 +203,7 @@ const Strategy* workload_kind(std::string_view group_resource) {
       {"deployments.apps", &deployments},
       {"horizontalpodautoscalers.autoscaling", &autoscalers},
       {"replicasets.apps", &counted},
-      {"statefulsets.apps", &counted},
+      {"statefulsets.apps", &stateful_sets},
       {"daemonsets.apps", &daemons},
       {"replicationcontrollers", &controllers},
       {"jobs.batch", &jobs},

@@ -48,6 +48,33 @@ TEST_CASE("a Job gets a selector of its own uid and labels to go with it") {
   });
 }
 
+TEST_CASE("a StatefulSet that keeps all its revisions is warned of") {
+  Fixture f;
+  f.run([&]() -> Task<void> {
+    const auto& sets = api::res("statefulsets.apps");
+    const std::vector<std::string> expected = {
+        "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"};
+    std::vector<std::string> warnings;
+    Json set = json(R"({"metadata":{"name":"s"},"spec":{"serviceName":"s","revisionHistoryLimit":0,
+      "selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},
+      "spec":{"containers":[{"name":"c","image":"i"}]}}}})");
+    REQUIRE(co_await f.registry->create(sets, "default", set, {.dry_run = true, .warnings = &warnings}));
+    CHECK(warnings.empty());
+    set["spec"]["revisionHistoryLimit"] = -1;
+    REQUIRE(co_await f.registry->create(sets, "default", set, {.warnings = &warnings}));
+    CHECK(warnings == expected);
+    warnings.clear();
+    const auto scale = json(R"({"spec":{"replicas":2}})");
+    REQUIRE(co_await f.registry->patch(sets, "default", "s", "", PatchType::kMerge, scale, {.warnings = &warnings}));
+    CHECK(warnings == expected);
+    warnings.clear();
+    const auto status = json(R"({"status":{"replicas":2}})");
+    REQUIRE(
+        co_await f.registry->patch(sets, "default", "s", "status", PatchType::kMerge, status, {.warnings = &warnings}));
+    CHECK(warnings.empty());
+  });
+}
+
 TEST_CASE("names that make no host name, and Jobs that are too large, are warned of") {
   Fixture f;
   f.run([&]() -> Task<void> {
