@@ -123,14 +123,13 @@ Json spec_with_grants(const Json& pod) {
   return spec;
 }
 
-bool uses_nothing(const Json& pod, WallTime now) {
-  const auto phase = str(at(pod, "status"), "phase");
-  if (phase == "Succeeded" || phase == "Failed") return true;
-  // Its node is lost, say: what replaces it must find room.
+// When a pod that is being deleted stops to count: its grace, which the timestamp holds, has passed twice. Its node is
+// lost, say, and what replaces it must find room.
+std::optional<WallTime> end_of_use(const Json& pod) {
   const Json& metadata = at(pod, "metadata");
   const auto ends = parse_rfc3339(str(metadata, "deletionTimestamp"));
-  return ends && metadata.contains("deletionGracePeriodSeconds") &&
-         now > *ends + std::chrono::seconds(num(metadata, "deletionGracePeriodSeconds"));
+  if (!ends || !metadata.contains("deletionGracePeriodSeconds")) return std::nullopt;
+  return *ends + std::chrono::seconds(num(metadata, "deletionGracePeriodSeconds"));
 }
 
 bool crosses_namespaces(const Json& affinity) {
@@ -154,7 +153,11 @@ void look_at_pod(const Json& pod, WallTime now, QuotaItem& item) {
   item.best_effort = pod_qos_class(spec) == "BestEffort";
   item.crosses_namespaces = crosses_namespaces(at(spec, "affinity"));
   item.priority_class = str(spec, "priorityClassName");
-  if (uses_nothing(pod, now)) return;
+  const auto phase = str(at(pod, "status"), "phase");
+  if (phase == "Succeeded" || phase == "Failed") return;
+  const auto ends = end_of_use(pod);
+  if (ends && now > *ends) return;
+  item.ends = ends;
   const Json grants = spec_with_grants(pod);
   item.usage.merge(compute_names(pod_requests(grants), pod_limits(grants)));
   item.usage["pods"] = one();

@@ -51,12 +51,13 @@ struct QuotaLedger::Wish {
 };
 
 QuotaLedger::Claim::~Claim() {
-  if (ledger_ != nullptr) ledger_->release(ns_, id_);
+  if (!space_) return;
+  const std::lock_guard lock(space_->mutex);
+  std::erase_if(space_->pending, [this](const Pending& one) { return one.id == id_; });
 }
 
 void QuotaLedger::Claim::swap(Claim& other) noexcept {
-  std::swap(ledger_, other.ledger_);
-  std::swap(ns_, other.ns_);
+  std::swap(space_, other.space_);
   std::swap(id_, other.id_);
 }
 
@@ -77,43 +78,48 @@ bool QuotaLedger::matters(const AdmissionRequest& request) {
 }
 
 Result<QuotaLedger::Claim> QuotaLedger::claim(const AdmissionRequest& request) {
-  if (!matters(request)) return Claim();
-  const auto all = objects_.all(quotas(), request.ns);
-  if (all.empty()) return Claim();
+  if (!matters(request) || objects_.all(quotas(), request.ns).empty()) return Claim();
   const api::Resource& resource = *request.resource;
   Wish wish{.request = request,
             .resource = resource,
             .now = api::quota_item(resource, *request.object, clock_.now()),
             .before = {}};
   if (request.old_object != nullptr) wish.before = api::quota_item(resource, *request.old_object, clock_.now());
-  const std::lock_guard lock(mutex_);
+  auto space = space_of(request.ns);
+  const std::lock_guard lock(space->mutex);
+  const auto all = objects_.all(quotas(), request.ns);
+  forget_others(*space, all);
+  std::vector<Quota*> counting;
+  for (const auto& object : all) {
+    Quota& quota = quota_of(*space, object);
+    if (!quota.rules.names_for(resource).empty() && quota.rules.selects(resource, wish.now)) counting.push_back(&quota);
+  }
+  if (counting.empty()) return Claim();
+  if (api::quota_items_differ(resource)) refresh(*space, resource, request.ns);
   bool counted = false;
-  for (const auto& quota : all) BRUME_CHECK(check(wish, *quota, counted));
+  for (Quota* quota : counting) BRUME_CHECK(check(wish, *space, *quota, counted));
   if (!counted || request.dry_run) return Claim();
-  Claim claim;
-  claim.ledger_ = this;
-  claim.ns_ = request.ns;
-  claim.id_ = ++last_id_;
   const Json& metadata = at(*request.object, "metadata");
-  spaces_[request.ns].pending.push_back({.id = claim.id_,
-                                         .resource = &resource,
-                                         .name = std::string(str(metadata, "name")),
-                                         .uid = std::string(str(metadata, "uid")),
-                                         .item = std::move(wish.now)});
+  space->pending.push_back({.id = ++space->last_id,
+                            .resource = &resource,
+                            .name = std::string(str(metadata, "name")),
+                            .uid = std::string(str(metadata, "uid")),
+                            .item = std::move(wish.now)});
+  Claim claim;
+  claim.id_ = space->last_id;
+  claim.space_ = space;
   return claim;
 }
 
-// Whether the quota has room; `counted` becomes true when it counts the write.
-Status QuotaLedger::check(const Wish& wish, const api::Object& quota, bool& counted) {
+// Whether the quota, which counts objects like this, has room; `counted` becomes true when it counts the write.
+Status QuotaLedger::check(const Wish& wish, Space& space, Quota& quota, bool& counted) const {
   const AdmissionRequest& request = wish.request;
-  const Json json = quota.parse();
-  const api::QuotaRules rules(at(json, "spec"));
+  const api::QuotaRules& rules = quota.rules;
   const auto names = rules.names_for(wish.resource);
-  if (names.empty() || !rules.selects(wish.resource, wish.now)) return {};
   const auto refuse = [&](const std::string& why) { return fail(forbidden(wish.resource, request.name, why)); };
   if (wish.resource.plural == "pods" && wish.resource.group.empty()) {
     const auto demands = api::quota_demands(names, at(*request.object, "spec"));
-    if (!demands.empty()) return refuse("failed quota: " + quota.name() + ": " + demands);
+    if (!demands.empty()) return refuse("failed quota: " + quota.object->name() + ": " + demands);
   }
   const bool counted_before = wish.before && rules.selects(wish.resource, *wish.before);
   Amounts more;
@@ -134,7 +140,7 @@ Status QuotaLedger::check(const Wish& wish, const api::Object& quota, bool& coun
   counted = counted || !grown.empty() || counted_before;
   // What a driver tells of a claim is counted, never refused.
   if (grown.empty() || request.subresource == "status") return {};
-  const Amounts present = used(rules, wish.resource, request.ns, grown, true);
+  const Amounts present = used(space, quota, wish.resource, request.ns, grown, true);
   std::vector<std::string> exceeded;
   for (const auto& name : grown) {
     const auto found = present.find(name);
@@ -142,75 +148,174 @@ Status QuotaLedger::check(const Wish& wish, const api::Object& quota, bool& coun
     if (total > rules.hard().at(name)) exceeded.push_back(name);
   }
   if (exceeded.empty()) return {};
-  return refuse("exceeded quota: " + quota.name() + ", requested: " + shown(more, exceeded) +
+  return refuse("exceeded quota: " + quota.object->name() + ", requested: " + shown(more, exceeded) +
                 ", used: " + shown(present, exceeded) + ", limited: " + shown(rules.hard(), exceeded));
 }
 
+// What is known of the quota, read anew when its spec is another.
+QuotaLedger::Quota& QuotaLedger::quota_of(Space& space, const api::ObjectPtr& object) {
+  Quota& quota = space.quotas[object->uid()];
+  if (quota.object == object) return quota;
+  const Json json = object->parse();
+  const Json& spec = at(json, "spec");
+  if (!quota.object || quota.spec != spec) {
+    quota.spec = spec;
+    quota.rules = api::QuotaRules(spec);
+    quota.totals.clear();
+  }
+  quota.object = object;
+  return quota;
+}
+
+void QuotaLedger::forget_others(Space& space, const std::vector<api::ObjectPtr>& quotas) {
+  if (space.quotas.size() <= quotas.size()) return;
+  std::erase_if(space.quotas, [&](const auto& entry) {
+    return std::none_of(quotas.begin(), quotas.end(), [&](const auto& quota) { return quota->uid() == entry.first; });
+  });
+}
+
+// What objects use ----------------------------------------------------------------------------------------------------
+
 // What the objects of the resource use of the names. With what is pending, an object that is being written counts with
 // the greater of what it was and what it will be.
-Amounts QuotaLedger::used(const api::QuotaRules& rules, const api::Resource& resource, const std::string& ns,
-                          const std::vector<std::string>& names, bool with_pending) {
+Amounts QuotaLedger::used(Space& space, Quota& quota, const api::Resource& resource, const std::string& ns,
+                          const std::vector<std::string>& names, bool with_pending) const {
+  if (!api::quota_items_differ(resource)) return number_of(space, quota, resource, ns, names, with_pending);
+  const Total& total = total_of(space, quota, resource);
   Amounts sum;
-  for (const auto& name : names) sum[name] = api::Quantity();
-  Space& space = spaces_[ns];
-  std::vector<const Pending*> pending;
-  for (const Pending& one : space.pending) {
-    if (with_pending && same_kind(*one.resource, resource)) pending.push_back(&one);
+  for (const auto& name : names) {
+    const auto found = total.used.find(name);
+    const Sum known = found == total.used.end() ? Sum() : found->second;
+    sum[name] = api::Quantity::from_nano(known.nano, known.format);
   }
-  if (!api::quota_items_differ(resource)) {
-    if (!rules.selects(resource, {})) return sum;
-    auto count = static_cast<std::int64_t>(objects_.all(resource, ns).size());
-    for (const Pending* one : pending) {
-      const auto there = objects_.find(*one->resource, ns, one->name);
-      count += there && there->uid() == one->uid ? 0 : 1;
-    }
-    for (auto& [name, amount] : sum) amount = api::Quantity(count);
-    return sum;
-  }
-  ByUid& known = space.known[&resource];
-  refresh(known, resource, ns);
-  for (const auto& [uid, one] : known) {
-    Amounts most = rules.selects(resource, one.item) ? one.item.usage : Amounts();
-    for (const Pending* changing : pending) {  // several writes of one object may be under way
-      if (changing->uid != uid || !rules.selects(resource, changing->item)) continue;
-      most = greater(most, changing->item.usage);
-    }
-    add_named(sum, most, names);
-  }
-  for (const Pending* one : pending) {
-    if (!known.contains(one->uid) && rules.selects(resource, one->item)) add_named(sum, one->item.usage, names);
-  }
+  if (with_pending) add_pending(space, quota, resource, names, sum);
   return sum;
 }
 
-// Makes `known` what the cache holds; only objects that are new or have changed are decoded.
-void QuotaLedger::refresh(ByUid& known, const api::Resource& resource, const std::string& ns) {
-  ByUid next;
-  for (auto& object : objects_.all(resource, ns)) {
-    const auto found = known.find(object->uid());
-    // What a pod that is being deleted uses depends on the time, too.
-    if (found != known.end() && found->second.object == object && !object->deleting()) {
-      next.insert(known.extract(found));
-    } else {
-      QuotaItem item = api::quota_item(resource, object->parse(), clock_.now());
-      const std::string uid = object->uid();
-      next.emplace(uid, Known{std::move(object), std::move(item)});
+// Of objects that are all alike.
+Amounts QuotaLedger::number_of(const Space& space, const Quota& quota, const api::Resource& resource,
+                               const std::string& ns, const std::vector<std::string>& names, bool with_pending) const {
+  std::int64_t count = 0;
+  if (quota.rules.selects(resource, {})) {
+    count = static_cast<std::int64_t>(objects_.all(resource, ns).size());
+    for (const Pending& one : space.pending) {
+      if (!with_pending || !same_kind(*one.resource, resource)) continue;
+      const auto there = objects_.find(*one.resource, ns, one.name);
+      count += there && there->uid() == one.uid ? 0 : 1;
     }
   }
+  Amounts out;
+  for (const auto& name : names) out[name] = api::Quantity(count);
+  return out;
+}
+
+void QuotaLedger::add_pending(Space& space, const Quota& quota, const api::Resource& resource,
+                              const std::vector<std::string>& names, Amounts& sum) {
+  struct Change {
+    Amounts before, most;
+  };
+  std::map<std::string_view, Change> changes;  // by uid: several writes of one object may be under way
+  for (const Pending& one : space.pending) {
+    if (!same_kind(*one.resource, resource) || !quota.rules.selects(resource, one.item)) continue;
+    const Known* known = known_of(space, resource, one);
+    if (known == nullptr) {
+      add_named(sum, one.item.usage, names);
+      continue;
+    }
+    auto [change, first] = changes.try_emplace(one.uid);
+    if (first && quota.rules.selects(resource, known->item)) {
+      change->second.before = change->second.most = known->item.usage;
+    }
+    change->second.most = greater(std::move(change->second.most), one.item.usage);
+  }
+  for (const auto& [uid, change] : changes) {
+    add_named(sum, change.most, names);
+    for (const auto& name : names) {
+      if (const auto found = change.before.find(name); found != change.before.end()) sum[name] -= found->second;
+    }
+  }
+}
+
+const QuotaLedger::Known* QuotaLedger::known_of(Space& space, const api::Resource& resource, const Pending& pending) {
+  const auto& known = space.known[&resource];
+  const auto found = std::lower_bound(known.begin(), known.end(), pending.name,
+                                      [](const auto& one, const auto& name) { return one->object->name() < name; });
+  if (found == known.end() || (*found)->object->uid() != pending.uid) return nullptr;
+  return found->get();
+}
+
+const QuotaLedger::Total& QuotaLedger::total_of(Space& space, Quota& quota, const api::Resource& resource) {
+  const auto [entry, fresh] = quota.totals.try_emplace(&resource);
+  Total& total = entry->second;
+  if (!fresh) return total;
+  total.names = quota.rules.names_for(resource);
+  for (const auto& one : space.known[&resource]) {
+    if (quota.rules.selects(resource, one->item)) add(total, one->item, 1);
+  }
+  return total;
+}
+
+void QuotaLedger::add(Total& total, const QuotaItem& item, int sign) {
+  for (const auto& name : total.names) {
+    const auto found = item.usage.find(name);
+    if (found == item.usage.end()) continue;
+    Sum& sum = total.used[name];
+    if (sum.nano == 0) sum.format = found->second.format();
+    sum.nano += sign * found->second.nano_value();
+  }
+}
+
+void QuotaLedger::count(Space& space, const api::Resource& resource, const QuotaItem& item, int sign) {
+  for (auto& [uid, quota] : space.quotas) {
+    const auto total = quota.totals.find(&resource);
+    if (total != quota.totals.end() && quota.rules.selects(resource, item)) add(total->second, item, sign);
+  }
+}
+
+// Makes `known` what the cache holds, and the totals what that uses. Only objects that are new or have changed are
+// decoded, and those of which the time has come that they use less.
+void QuotaLedger::refresh(Space& space, const api::Resource& resource, const std::string& ns) const {
+  const auto now = clock_.now();
+  auto& known = space.known[&resource];
+  auto objects = objects_.all(resource, ns);
+  std::vector<std::unique_ptr<Known>> next;
+  next.reserve(objects.size());
+  auto old = known.begin();
+  const auto drop = [&] { count(space, resource, (*old++)->item, -1); };
+  for (auto& object : objects) {
+    while (old != known.end() && (*old)->object->name() < object->name()) drop();
+    if (old != known.end() && (*old)->object->name() == object->name()) {
+      const auto& ends = (*old)->item.ends;
+      if ((*old)->object == object && (!ends || now <= *ends)) {
+        next.push_back(std::move(*old++));
+        continue;
+      }
+      drop();
+    }
+    auto fresh = std::make_unique<Known>(Known{object, api::quota_item(resource, object->parse(), now)});
+    count(space, resource, fresh->item, 1);
+    next.push_back(std::move(fresh));
+  }
+  while (old != known.end()) drop();
   known = std::move(next);
 }
 
-std::optional<Json> QuotaLedger::counted(const api::Object& quota, const api::Resource& resource) {
-  Json json = quota.parse();
-  const api::QuotaRules rules(at(json, "spec"));
-  const auto names = rules.names_for(resource);
-  if (names.empty()) return {};
+// What a quota's status tells
+// ------------------------------------------------------------------------------------------
+
+std::optional<Json> QuotaLedger::counted(const api::ObjectPtr& quota, const api::Resource& resource) {
+  std::vector<std::string> names;
   Amounts sum;
   {
-    const std::lock_guard lock(mutex_);
-    sum = used(rules, resource, quota.ns(), names, false);
-    sweep();
+    const auto space = space_of(quota->ns());
+    const std::lock_guard lock(space->mutex);
+    Quota& own = quota_of(*space, quota);
+    names = own.rules.names_for(resource);
+    if (names.empty()) return {};
+    if (api::quota_items_differ(resource)) refresh(*space, resource, quota->ns());
+    sum = used(*space, own, resource, quota->ns(), names, false);
   }
+  Json json = quota->parse();
   bool changed = false;
   const Json& present = at(json, "status", "used");
   for (const auto& name : names) {
@@ -221,18 +326,21 @@ std::optional<Json> QuotaLedger::counted(const api::Object& quota, const api::Re
   return json;
 }
 
-void QuotaLedger::release(const std::string& ns, std::uint64_t id) {
+std::shared_ptr<QuotaLedger::Space> QuotaLedger::space_of(const std::string& ns) {
   const std::lock_guard lock(mutex_);
-  const auto space = spaces_.find(ns);
-  if (space == spaces_.end()) return;
-  std::erase_if(space->second.pending, [id](const Pending& one) { return one.id == id; });
+  auto& slot = spaces_[ns];
+  if (slot) return slot;
+  slot = std::make_shared<Space>();
+  auto out = slot;
+  if (spaces_.size() >= sweep_at_) sweep();
+  return out;
 }
 
-// Forgets namespaces whose quotas, or which themselves, are gone.
+// Forgets namespaces whose quotas, or which themselves, are gone. One that a write holds, or has room in, stays: its
+// writers must find each other.
 void QuotaLedger::sweep() {
-  if (spaces_.size() < sweep_at_) return;
   std::erase_if(spaces_, [this](const auto& entry) {
-    return entry.second.pending.empty() && objects_.all(quotas(), entry.first).empty();
+    return entry.second.use_count() == 1 && objects_.all(quotas(), entry.first).empty();
   });
   sweep_at_ = std::max<std::size_t>(2 * spaces_.size(), 16);
 }

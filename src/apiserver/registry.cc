@@ -220,7 +220,7 @@ Task<void> Impl::report_usage(const api::Resource& resource, std::string ns) {
     for (int attempt = 0; attempt < kReportTries; ++attempt) {
       const api::ObjectPtr present = quotas->cache->find(ns, listed->name());
       if (!present) break;
-      auto next = quota.counted(*present, resource);
+      auto next = quota.counted(present, resource);
       if (!next) break;
       const auto done = co_await put(*quotas, std::move(*next), present->resource_version());
       if (done) break;

@@ -37,7 +37,6 @@ class ResourceQuotaController final : public Controller {
   std::vector<ObjectPtr> counting(const api::Resource& resource, const std::string& ns);
   void object_changed(const api::Resource& resource, const ObjectPtr& object, WallTime::duration delay);
   void object_updated(const api::Resource& resource, const ObjectPtr& old, const ObjectPtr& now);
-  [[nodiscard]] WallTime::duration time_left(const Object& pod) const;
   Task<Status> reconcile(std::string key) override;
   void add_usage(const api::Resource& resource, const QuotaRules& rules, const std::string& ns, Amounts& used,
                  WallTime::duration& again);
@@ -109,14 +108,6 @@ void ResourceQuotaController::object_updated(const api::Resource& resource, cons
   if (ends || items->decode(*old).usage != items->decode(*now).usage) object_changed(resource, now, kSoon);
 }
 
-// How long a pod that is being deleted goes on counting: until its grace, which its timestamp holds, has passed twice.
-WallTime::duration ResourceQuotaController::time_left(const Object& pod) const {
-  const auto grace = num(at(pod.parse(), "metadata"), "deletionGracePeriodSeconds");
-  const auto ends = parse_rfc3339(pod.deletion_timestamp()).value_or(clock().now()) + std::chrono::seconds(grace);
-  const WallTime::duration left = ends - clock().now();
-  return left < WallTime::duration::zero() ? kResync : left + kPastGrace;
-}
-
 // Reconcile
 // ------------------------------------------------------------------------------------------------------------
 
@@ -152,14 +143,18 @@ void ResourceQuotaController::add_usage(const api::Resource& resource, const Quo
     for (const auto& name : names) used[name] = api::Quantity(counts ? static_cast<std::int64_t>(objects.size()) : 0);
     return;
   }
-  for (const auto& object : objects) {
-    // What a pod that is being deleted uses depends on the time.
-    const QuotaItem item = object->deleting() ? counted.items->decode(*object) : counted.items->of(object);
-    if (object->deleting()) again = std::min(again, time_left(*object));
-    if (!rules.selects(resource, item)) continue;
+  const auto now = clock().now();
+  const auto count = [&](const QuotaItem& item) {
+    if (item.ends) again = std::min<WallTime::duration>(again, *item.ends - now + kPastGrace);
+    if (!rules.selects(resource, item)) return;
     for (const auto& name : names) {
       if (const auto found = item.usage.find(name); found != item.usage.end()) used[name] += found->second;
     }
+  };
+  for (const auto& object : objects) {
+    const QuotaItem& item = counted.items->of(object);
+    const bool over = item.ends && now > *item.ends;  // what it uses is less by now
+    count(over ? counted.items->decode(*object) : item);
   }
 }
 

@@ -1,6 +1,7 @@
 // What ResourceQuotas count, and how much of it one object is.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,8 @@ namespace brume::api {
 /// What quotas see of an object.
 struct QuotaItem {
   Amounts usage = {};  ///< by the names that quotas use: pods, requests.cpu, count/pods ...
+  /// After this time it uses less, without any change of the object: a pod that is being deleted does.
+  std::optional<WallTime> ends = {};
   // What the scopes of quotas ask: of pods, and the classes of claims.
   bool terminating = false;
   bool best_effort = false;

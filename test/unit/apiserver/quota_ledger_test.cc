@@ -1,13 +1,23 @@
 // ResourceQuotas over the registry: what is let in, and what the status tells.
+#include "../../../src/apiserver/quota_ledger.h"
+
 #include <array>
 #include <atomic>
+#include <functional>
+#include <future>
+#include <map>
+#include <mutex>
+#include <random>
 #include <thread>
+#include <utility>
 
 #include "core_fixture.h"
+#include "support/fake_clock.h"
 
 using namespace brume;
 using namespace brume::apiserver;
 using namespace brume::apiserver::core_test;
+using test::FakeClock;
 
 namespace {
 
@@ -183,5 +193,196 @@ TEST_CASE("scopes, other namespaces and other kinds are left alone") {
     CHECK(why(co_await f.registry->create(deployments(), "default", body, {})) ==
           "deployments.apps \"d\" is forbidden: exceeded quota: rollouts, requested: count/deployments.apps=1, used: "
           "count/deployments.apps=0, limited: count/deployments.apps=0");
+  });
+}
+
+// The ledger by itself -----------------------------------------------------------------------------------------------
+
+namespace {
+
+/// Objects as a test puts them.
+class Source final : public ObjectSource {
+ public:
+  std::function<void(std::string_view plural, std::string_view ns)> looked = nullptr;
+
+  void put(const api::Resource& resource, const std::string& ns, Json object) {
+    object["metadata"]["namespace"] = ns;
+    auto made = api::Object::from_json(object).value();
+    const std::lock_guard lock(mutex_);
+    objects_[{std::string(resource.plural), ns}][made->name()] = made;
+  }
+  void drop(const api::Resource& resource, const std::string& ns, const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    objects_[{std::string(resource.plural), ns}].erase(name);
+  }
+  [[nodiscard]] api::ObjectPtr find(const api::Resource& resource, std::string_view ns,
+                                    std::string_view name) const override {
+    const std::lock_guard lock(mutex_);
+    const auto& all = objects_[{std::string(resource.plural), std::string(ns)}];
+    const auto found = all.find(std::string(name));
+    return found == all.end() ? nullptr : found->second;
+  }
+  [[nodiscard]] std::vector<api::ObjectPtr> all(const api::Resource& resource, std::string_view ns) const override {
+    if (looked) looked(resource.plural, ns);
+    const std::lock_guard lock(mutex_);
+    std::vector<api::ObjectPtr> out;
+    for (const auto& [name, object] : objects_[{std::string(resource.plural), std::string(ns)}]) out.push_back(object);
+    return out;
+  }
+  [[nodiscard]] std::int64_t version(const api::Resource&) const override { return 0; }
+
+ private:
+  mutable std::mutex mutex_;
+  mutable std::map<std::pair<std::string, std::string>, std::map<std::string, api::ObjectPtr>> objects_;
+};
+
+Json quota_named(const std::string& name, Json hard, Json scopes = Json()) {
+  Json out{{"metadata", {{"name", name}, {"uid", "uid of " + name}}}, {"spec", {{"hard", std::move(hard)}}}};
+  if (!scopes.is_null()) out["spec"]["scopes"] = std::move(scopes);
+  return out;
+}
+
+Json with_uid(Json object, const std::string& uid) {
+  object["metadata"]["uid"] = uid;
+  return object;
+}
+
+Result<QuotaLedger::Claim> ask(QuotaLedger& ledger, const std::string& ns, Json object) {
+  const std::string name(str(at(object, "metadata"), "name"));
+  return ledger.claim({.resource = &pods(), .ns = ns, .name = name, .object = &object});
+}
+
+}  // namespace
+
+TEST_CASE("one look at a namespace's pods serves all its quotas") {
+  Source source;
+  FakeClock clock;
+  QuotaLedger ledger(source, clock);
+  for (const char* name : {"a", "b", "c"}) source.put(quotas(), "one", quota_named(name, {{"pods", "5"}}));
+  source.put(pods(), "one", with_uid(pod("here"), "1"));
+  int looks = 0;
+  source.looked = [&](std::string_view plural, std::string_view) { looks += plural == "pods" ? 1 : 0; };
+  CHECK(ask(ledger, "one", with_uid(pod("new"), "2")));
+  CHECK(looks == 1);
+}
+
+TEST_CASE("writes of one namespace do not wait for those of another") {
+  Source source;
+  FakeClock clock;
+  QuotaLedger ledger(source, clock);
+  for (const char* ns : {"slow", "fast"}) source.put(quotas(), ns, quota_named("q", {{"pods", "5"}}));
+  std::promise<void> inside, release;
+  source.looked = [&](std::string_view plural, std::string_view ns) {
+    if (plural != "pods" || ns != "slow") return;
+    inside.set_value();
+    release.get_future().wait();
+  };
+  std::thread slow([&] { CHECK(ask(ledger, "slow", with_uid(pod("p"), "1"))); });
+  inside.get_future().wait();
+  auto fast = std::async(std::launch::async, [&] { return ask(ledger, "fast", with_uid(pod("p"), "2")).has_value(); });
+  const bool done = fast.wait_for(std::chrono::seconds(5)) == std::future_status::ready;
+  release.set_value();
+  slow.join();
+  CHECK(done);
+  CHECK(fast.get());
+}
+
+TEST_CASE("the sums that are kept are those that a fresh count finds") {
+  Source source;
+  FakeClock clock;
+  QuotaLedger kept(source, clock);
+  const Json hard{{"pods", "1000"}, {"requests.cpu", "1000"}, {"count/pods", "1000"}, {"requests.memory", "100Gi"}};
+  source.put(quotas(), "n", quota_named("all", hard));
+  source.put(quotas(), "n", quota_named("effort", {{"pods", "1000"}}, Json::array({"BestEffort"})));
+  std::mt19937 dice(7);  // NOLINT: the same every time
+  std::vector<QuotaLedger::Claim> claims;
+  for (int step = 0; step < 400; ++step) {
+    const std::string name = "p" + std::to_string(dice() % 20);
+    const std::string uid = name + "-" + std::to_string(dice() % 2);
+    Json one = with_uid(pod(name), uid);
+    if (dice() % 2 == 0) {
+      one["spec"]["containers"][0]["resources"]["requests"] = {{"cpu", std::to_string(dice() % 900) + "m"},
+                                                               {"memory", dice() % 9 == 0 ? "9E" : "1Gi"}};
+    }
+    if (dice() % 4 == 0) one["status"]["phase"] = "Succeeded";
+    if (dice() % 4 == 0) {
+      one["metadata"]["deletionTimestamp"] = format_rfc3339(clock.now() + std::chrono::seconds(5));
+      one["metadata"]["deletionGracePeriodSeconds"] = 5;
+    }
+    switch (dice() % 6) {
+      case 0: source.drop(pods(), "n", name); break;
+      case 1: clock.advance(std::chrono::seconds(4)); break;
+      case 2:
+        source.put(quotas(), "n", quota_named("all", {{"requests.cpu", std::to_string(500 + dice() % 3)}}));
+        break;
+      case 3: source.put(quotas(), "n", quota_named("all", hard)); break;
+      default: source.put(pods(), "n", one); break;
+    }
+    if (dice() % 3 == 0) (void)ask(kept, "n", with_uid(pod("other"), "other"));
+    QuotaLedger fresh(source, clock);
+    for (const auto& quota : source.all(quotas(), "n")) {
+      const auto found = kept.counted(quota, pods());
+      const auto expected = fresh.counted(quota, pods());
+      REQUIRE(found);
+      REQUIRE(expected);
+      // By number: the suffix of a sum is that of what came first.
+      REQUIRE(api::amounts_of(at(*found, "status", "used")) == api::amounts_of(at(*expected, "status", "used")));
+    }
+  }
+}
+
+TEST_CASE("writes of one pod at the same time are charged the greatest of them") {
+  Source source;
+  FakeClock clock;
+  QuotaLedger ledger(source, clock);
+  source.put(quotas(), "n", quota_named("q", {{"requests.cpu", "1"}}));
+  const auto sized_pod = [](const char* cpu) { return with_uid(sized("p", cpu), "1"); };
+  source.put(pods(), "n", sized_pod("200m"));
+  const auto resize = [&](const char* cpu) {
+    Json now = sized_pod(cpu);
+    const Json before = sized_pod("200m");
+    return ledger.claim({.operation = AdmissionRequest::Operation::kUpdate,
+                         .resource = &pods(),
+                         .subresource = "resize",
+                         .ns = "n",
+                         .name = "p",
+                         .object = &now,
+                         .old_object = &before});
+  };
+  auto first = resize("600m");
+  auto second = resize("500m");
+  REQUIRE(first);
+  REQUIRE(second);
+  CHECK(why(ask(ledger, "n", with_uid(sized("new", "500m"), "2"))).find("used: requests.cpu=600m") !=
+        std::string::npos);
+  first = QuotaLedger::Claim();
+  CHECK(ask(ledger, "n", with_uid(sized("new", "500m"), "2")));
+}
+
+TEST_CASE("what a driver tells of a claim is counted, and never refused") {
+  Bench f;
+  f.run([&]() -> Task<void> {
+    const auto& claims = api::res("persistentvolumeclaims");
+    co_await f.quota({{"requests.storage", "1Gi"}, {"persistentvolumeclaims", "1"}});
+    const auto claim = [](const char* name, const char* size) {
+      Json out = json(R"({"metadata":{},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{}}}})");
+      out["metadata"]["name"] = name;
+      out["spec"]["resources"]["requests"]["storage"] = size;
+      return out;
+    };
+    REQUIRE(co_await f.registry->create(claims, "default", claim("c", "1Gi"), {}));
+    CHECK(why(co_await f.registry->create(claims, "default", claim("d", "1Gi"), {})).find("exceeded quota: q") !=
+          std::string::npos);
+    const auto tell = [&](const char* allocated) {
+      Json status{{"status", {{"phase", "Bound"}, {"allocatedResources", {{"storage", allocated}}}}}};
+      return f.registry->patch(claims, "default", "c", "status", PatchType::kMerge, std::move(status), {});
+    };
+    REQUIRE(co_await tell("5Gi"));
+    CHECK(f.used("requests.storage") == "5Gi");
+    // Full as the quota is, the next word of the driver is taken too.
+    REQUIRE(co_await tell("6Gi"));
+    CHECK(f.used("requests.storage") == "6Gi");
+    REQUIRE(co_await tell("1Gi"));
+    CHECK(f.used("requests.storage") == "1Gi");
   });
 }
