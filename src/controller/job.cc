@@ -133,6 +133,14 @@ Task<Status> JobController::sync_job(std::string key) {
     forget(job->uid());
     co_return Status{};
   }
+  const Status done = co_await sync_unfinished(std::move(key), job);
+  // What was noted after the Job was known to be gone would stay for ever.
+  const auto now = jobs_.get(job->key());
+  if (!now || now->uid() != job->uid()) forget(job->uid());
+  co_return done;
+}
+
+Task<Status> JobController::sync_unfinished(std::string key, ObjectPtr job) {
   if (const auto it = written_.find(job->uid()); it != written_.end() && it->second > jobs_.revision()) {
     queue_.add_after(key, kJobLookAgain);  // the copy is older than what was written: its counts are of no use
     co_return Status{};

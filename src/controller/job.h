@@ -3,6 +3,8 @@
 // job.cc decides what a Job is to do, job_pods.cc makes and deletes its pods, job_tracking.cc counts them.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -24,6 +26,10 @@ namespace brume::controller {
 class JobController final : public Controller {
  public:
   explicit JobController(Context& context);
+  /// Of how many Jobs something is kept in memory.
+  [[nodiscard]] std::size_t remembered() const {
+    return std::max({backoffs_.size(), written_.size(), untracked_.size(), expectations_.owners()});
+  }
 
  private:
   /// What event handlers ask of a Job.
@@ -79,6 +85,7 @@ class JobController final : public Controller {
   // job.cc: reconcile
   Task<Status> reconcile(std::string key) override;
   Task<Status> sync_job(std::string key);
+  Task<Status> sync_unfinished(std::string key, ObjectPtr job);
   Task<Status> look(Sync& sync);
   void look_at_finished(Sync& sync);
   void look_at_indexes(Sync& sync);

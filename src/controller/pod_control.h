@@ -26,6 +26,7 @@ class Expectations {
   /// Nothing is outstanding.
   bool satisfied(const std::string& owner);
   void forget(const std::string& owner) { waiting_.erase(owner); }
+  [[nodiscard]] std::size_t owners() const { return waiting_.size(); }
 
  private:
   struct Waiting {

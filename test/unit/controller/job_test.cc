@@ -1,11 +1,24 @@
 // Jobs: completion, limits, counting.
 #include <algorithm>
 
+#include "job.h"
 #include "job_bench.h"
 
 using namespace brume;
 using namespace brume::controller;
 using namespace std::chrono_literals;
+
+namespace {
+
+const JobController* seen = nullptr;
+
+std::unique_ptr<Controller> make_seen_job(Context& context) {
+  auto made = std::make_unique<JobController>(context);
+  seen = made.get();
+  return made;
+}
+
+}  // namespace
 
 TEST_CASE("a Job runs as many pods as it may until enough have succeeded") {
   JobBench b;
@@ -260,4 +273,35 @@ TEST_CASE("too many successes are told") {
     CHECK(b.holds("Complete"));
     CHECK(b.events("TooManySucceededPods").size() == 1);
   });
+}
+
+TEST_CASE("nothing is remembered of a Job that was deleted while it was looked at") {
+  for (const char* verb : {"create", "patch", "update"}) {
+    INFO(verb);
+    JobBench b({make_seen_job});
+    b.run([&]() -> Task<void> {
+      b.api.seed("jobs.batch", job("work", {{"completions", 60}, {"parallelism", 60}}));
+      int calls = 0;
+      const auto gone_at = [&](const std::string& resource) {
+        b.api.react([&, resource](const test::FakeClient::Call& call) -> std::optional<Error> {
+          // Some way into a row of such calls, so that those after it end when the Job is known to be gone.
+          const bool row = resource == "pods";
+          if (call.verb == verb && call.resource == resource && ++calls == (row ? 10 : 1)) {
+            b.api.erase("jobs.batch", "default", "work");
+          }
+          return {};
+        });
+      };
+      if (std::string_view(verb) == "create") gone_at("pods");
+      co_await b.rest();
+      if (std::string_view(verb) != "create") {
+        REQUIRE(b.active().size() == 60);
+        gone_at(std::string_view(verb) == "patch" ? "pods" : "jobs.batch");
+        b.finish_all();
+        co_await b.rest();
+      }
+      REQUIRE_FALSE(b.api.find("jobs.batch", "default", "work"));
+      CHECK(seen->remembered() == 0);
+    });
+  }
 }
