@@ -1,11 +1,14 @@
 #include "horizontal_pod_autoscaler_metrics.h"
 
+#include <algorithm>
+
 #include "brume/api/quantity.h"
 #include "brume/api/resources.h"
 #include "brume/base/go_duration.h"
 #include "brume/base/json.h"
 #include "brume/base/strings.h"
 #include "brume/base/task.h"
+#include "controller.h"
 
 namespace brume::controller {
 
@@ -17,6 +20,37 @@ constexpr auto kDefaultWindow = std::chrono::minutes(1);  // metricServerDefault
 
 std::int64_t milli(std::string_view quantity) { return api::quantity_or_zero(quantity).milli_value(); }
 
+// Metrics come from whatever serves their API: nothing is taken for granted of them.
+std::unexpected<Error> malformed(std::string_view why) {
+  return fail(Code::kCorrupt, "malformed answer: " + std::string(why));
+}
+
+// A quantity, as decoders take it: absent it is zero, and a number needs no quotes.
+Result<std::int64_t> value_of(const Json& item) {
+  const Json& value = at(item, "value");
+  if (value.is_null()) return 0;
+  if (!value.is_string() && !value.is_number()) return malformed("a value is no quantity");
+  const auto parsed = api::Quantity::parse(value.is_string() ? std::string(str(value)) : dump_json(value));
+  if (!parsed) return malformed(parsed.error().message);
+  return parsed->milli_value();
+}
+
+// The items of a list, each of which is an object.
+Result<Json> items_of(const Json& list) {
+  if (!list.is_object()) return malformed("it is no list");
+  const Json& items = at(list, "items");
+  if (items.is_null()) return Json::array();
+  if (!items.is_array()) return malformed("its items are no list");
+  const bool objects = std::all_of(items.begin(), items.end(), [](const Json& item) { return item.is_object(); });
+  if (!objects) return malformed("an item is no object");
+  return items;
+}
+
+std::chrono::seconds window_of(const Json& item) {
+  const auto seconds = num(item, "windowSeconds", std::chrono::seconds(kDefaultWindow).count());
+  return std::chrono::seconds(std::clamp<std::int64_t>(seconds, 0, kMostSeconds));
+}
+
 // The figure of one pod's metrics; nullopt where it lacks.
 std::optional<std::int64_t> pod_value(const Json& containers, std::string_view resource, std::string_view container) {
   std::int64_t sum = 0;
@@ -25,7 +59,7 @@ std::optional<std::int64_t> pod_value(const Json& containers, std::string_view r
     if (!container.empty() && str(one, "name") != container) continue;
     const Json& usage = at(one, "usage", resource);
     if (!usage.is_string()) return std::nullopt;
-    sum += milli(str(usage));
+    sum = saturating_sum({sum, milli(str(usage))});
     any = true;
   }
   return any ? std::optional(sum) : std::nullopt;
@@ -84,10 +118,13 @@ Task<Result<Json>> MetricsClient::custom(std::string path, std::string selector,
   }
   if (!group) co_return fail(wrapped(group.error(), "custom"));
   const std::string version(str(at(*group, "preferredVersion"), "version"));
+  if (version.empty()) co_return fail(wrapped(malformed("the API group names no version").error(), "custom"));
   const std::string parameters = query({{"labelSelector", selector}, {"metricLabelSelector", metric_selector}});
   auto list = co_await client_.get_raw(base + "/" + version + path + parameters);
   if (!list) co_return fail(wrapped(list.error(), "custom"));
-  co_return at(*list, "items");
+  auto items = items_of(*list);
+  if (!items) co_return fail(wrapped(std::move(items).error(), "custom"));
+  co_return items;
 }
 
 Task<Result<PodMetrics>> MetricsClient::of_pods(std::string ns, std::string selector, std::string metric,
@@ -97,9 +134,10 @@ Task<Result<PodMetrics>> MetricsClient::of_pods(std::string ns, std::string sele
   if (items.empty()) co_return fail(Code::kInternal, "no metrics returned from custom metrics API");
   PodMetrics out;
   for (const Json& item : items) {
-    const std::chrono::seconds window(num(item, "windowSeconds", std::chrono::seconds(kDefaultWindow).count()));
+    const auto value = value_of(item);
+    if (!value) co_return fail(wrapped(value.error(), "custom"));
     out[std::string(str(at(item, "describedObject"), "name"))] = {
-        parse_rfc3339(str(item, "timestamp")).value_or(WallTime{}), window, milli(str(item, "value"))};
+        parse_rfc3339(str(item, "timestamp")).value_or(WallTime{}), window_of(item), *value};
   }
   co_return out;
 }
@@ -122,7 +160,9 @@ Task<Result<std::int64_t>> MetricsClient::of_object(std::string ns, Json describ
                                                  " results when we asked for exactly one"},
                            "custom"));
   }
-  co_return milli(str(items[0], "value"));
+  const auto value = value_of(items.front());
+  if (!value) co_return fail(wrapped(value.error(), "custom"));
+  co_return *value;
 }
 
 Task<Result<std::vector<std::int64_t>>> MetricsClient::external(std::string ns, std::string metric,
@@ -134,10 +174,15 @@ Task<Result<std::vector<std::int64_t>>> MetricsClient::external(std::string ns, 
     if (error.code == Code::kNotFound) error.message += " (get " + metric + "." + std::string(kExternal) + ")";
     co_return fail(wrapped(std::move(error), "external"));
   }
-  const Json& items = at(*list, "items");
-  if (items.empty()) co_return fail(Code::kInternal, "no metrics returned from external metrics API");
+  const auto items = items_of(*list);
+  if (!items) co_return fail(wrapped(items.error(), "external"));
+  if (items->empty()) co_return fail(Code::kInternal, "no metrics returned from external metrics API");
   std::vector<std::int64_t> out;
-  for (const Json& item : items) out.push_back(milli(str(item, "value")));
+  for (const Json& item : *items) {
+    const auto value = value_of(item);
+    if (!value) co_return fail(wrapped(value.error(), "external"));
+    out.push_back(*value);
+  }
   co_return out;
 }
 

@@ -361,6 +361,53 @@ TEST_CASE("custom and external metrics that somebody serves") {
   });
 }
 
+TEST_CASE("what a metrics API answers amiss is told, and nothing of it is believed") {
+  Scene s;
+  s.run([&]() -> Task<void> {
+    const std::string custom = "/apis/custom.metrics.k8s.io";
+    const std::string hits = custom + "/v1beta2/namespaces/default/services/s/hits";
+    const std::string queue = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/queue?labelSelector=q%3Da";
+    const std::string qps = custom + "/v1beta2/namespaces/default/pods/*/qps?labelSelector=app%3Dpods";
+    s.bench.api.set_raw(custom, source(R"({"preferredVersion":{"version":"v1beta2"}})"));
+    const Json object = source(
+        R"({"type":"Object","object":{"describedObject":{"apiVersion":"v1","kind":"Service","name":"s"},"metric":{"name":"hits"},"target":{"type":"Value","value":"10"}}})");
+    const Json pods = source(
+        R"({"type":"Pods","pods":{"metric":{"name":"qps"},"target":{"type":"AverageValue","averageValue":"2k"}}})");
+    const std::vector<std::pair<std::string, Json>> autoscalers = {
+        {"object", object}, {"queue", kQueue}, {"pods", pods}};
+    for (const auto& [name, metric] : autoscalers) {
+      Json hpa = autoscaler(name, Json::array({metric}));
+      hpa["spec"]["scaleTargetRef"]["name"] = "web-" + name;
+      s.seed(std::move(hpa));
+      Json own = deployment("web-" + name, 2);
+      own["spec"]["selector"]["matchLabels"] = {{"app", name}};
+      own["status"]["replicas"] = 2;
+      s.bench.api.seed("deployments.apps", std::move(own));
+    }
+    for (const char* text : {R"([])", R"("items")", R"({"items":{"a":{"value":"1"}}})", R"({"items":"x"})",
+                             R"({"items":5})", R"({"items":[5]})", R"({"items":[null]})", R"({"items":[["value"]]})",
+                             R"({"items":[{"value":"lots"}]})", R"({"items":[{"value":{}}]})"}) {
+      INFO(text);
+      for (const auto& path : {hits, queue, qps}) s.bench.api.set_raw(path, source(text));
+      co_await s.tick();
+      for (const char* name : {"object", "queue", "pods"}) {
+        INFO(name);
+        CHECK(s.condition("ScalingActive", name).find(": malformed answer: ") != std::string::npos);
+      }
+    }
+    // Numbers need no quotes, and what has no bound does not wrap.
+    s.bench.api.set_raw(hits, source(R"({"items":[{"value":20}]})"));
+    s.bench.api.set_raw(qps, source(R"({"items":[{"describedObject":{"name":"p"},"value":"9E",
+      "timestamp":"2026-01-01T00:00:00Z","windowSeconds":9223372036854775807}]})"));
+    co_await s.tick();
+    CHECK(s.condition("ScalingActive", "object").find("malformed") == std::string::npos);
+    CHECK(s.condition("ScalingActive", "pods").find("malformed") == std::string::npos);
+    s.bench.api.set_raw(custom, source(R"([1])"));
+    co_await s.tick();
+    CHECK(s.condition("ScalingActive", "object").find(": malformed answer: ") != std::string::npos);
+  });
+}
+
 TEST_CASE("a metric that cannot be read holds back scaling down, not up") {
   Scene s;
   s.run([&]() -> Task<void> {
