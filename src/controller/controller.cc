@@ -86,9 +86,10 @@ void set_count(Json& status, const char* field, std::int64_t value) {
 }
 
 Task<Result<std::int64_t>> write_status(client::Client& client, const api::Resource& resource, ObjectPtr object,
-                                        Json before, Json after) {
+                                        Json before, Json after, Demand demand) {
   if (after == before) co_return 0;
   Json patch = {{"metadata", {{"uid", object->uid()}}}, {"status", std::move(after)}};
+  if (demand == Demand::kRevision) patch["metadata"]["resourceVersion"] = std::to_string(object->resource_version());
   if (before.is_object()) {
     for (const auto& [field, value] : before.items()) {
       if (!patch["status"].contains(field)) patch["status"][field] = nullptr;

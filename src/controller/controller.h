@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -94,8 +95,10 @@ bool namespace_goes(const Error& error);
 void set_count(Json& status, const char* field, std::int64_t value);
 
 /// Makes the object's status `after` by a merge patch that demands the object's uid; nothing is sent when it equals
-/// `before`. An object that is gone is no error. Gives the revision written, or 0.
+/// `before`. An object that is gone is no error. Gives the revision written, or 0. Of a status that others write too it
+/// can demand the object's revision: kConflict when they have.
+enum class Demand : std::uint8_t { kUid, kRevision };
 Task<Result<std::int64_t>> write_status(client::Client& client, const api::Resource& resource, ObjectPtr object,
-                                        Json before, Json after);
+                                        Json before, Json after, Demand demand = Demand::kUid);
 
 }  // namespace brume::controller

@@ -178,7 +178,8 @@ Task<Status> NodeLifecycle::mark_unknown(ObjectPtr node) {
                       {"lastHeartbeatTime", never ? Json(node->creation_timestamp()) : at(have, "lastHeartbeatTime")}};
     client::set_condition(status, std::move(condition), clock().now());
   }
-  auto written = co_await write_status(client(), nodes_.resource(), node, before, std::move(status));
+  // The node may be back by now, and know better.
+  auto written = co_await write_status(client(), nodes_.resource(), node, before, std::move(status), Demand::kRevision);
   if (!written) co_return fail(written.error());
   if (was_ready) {
     events_.normal(*node, "NodeNotReady", "Node " + node->name() + " status is now: NodeNotReady");
@@ -227,9 +228,9 @@ Task<Status> NodeLifecycle::mark_pods(std::string node) {
     condition["status"] = "False";
     condition.erase("lastTransitionTime");
     client::set_condition(status, std::move(condition), clock().now());
-    events_.warning(*pod, "NodeNotReady", "Node is not ready");
-    auto written = co_await write_status(client(), pods_.resource(), pod, before, std::move(status));
+    auto written = co_await write_status(client(), pods_.resource(), pod, before, std::move(status), Demand::kRevision);
     if (!written) co_return fail(written.error());
+    events_.warning(*pod, "NodeNotReady", "Node is not ready");
   }
   co_return Status{};
 }

@@ -279,6 +279,54 @@ TEST_CASE("a silent node becomes Unknown and tainted; its pods lose readiness") 
   });
 }
 
+TEST_CASE("a node that comes back while it is being marked is not marked") {
+  Bench b({make_node_lifecycle});
+  b.run([&]() -> Task<void> {
+    b.api.seed("nodes",
+               {{"metadata", {{"name", "n1"}}}, {"status", {{"conditions", Json::array({ready(b, "True")})}}}});
+    co_await b.rest();
+    int writes = 0;
+    b.api.react([&](const test::FakeClient::Call& call) -> std::optional<Error> {
+      if (call.verb != "patch" || call.resource != "nodes" || call.subresource != "status" || writes++ > 0) return {};
+      b.api.set_status("nodes", "", "n1", {{"conditions", Json::array({ready(b, "True")})}});
+      return {};
+    });
+    b.clock.advance(60s);
+    co_await b.rest();
+    CHECK(writes == 1);
+    CHECK(client::condition_true(at(b.api.json("nodes", "", "n1"), "status"), "Ready"));
+    CHECK(b.events("NodeNotReady").empty());
+    CHECK(taints(b, "n1").empty());
+  });
+}
+
+TEST_CASE("a pod whose node comes back while it is being marked keeps what the node says") {
+  Bench b({make_node_lifecycle});
+  b.run([&]() -> Task<void> {
+    b.api.seed("nodes",
+               {{"metadata", {{"name", "n1"}}}, {"status", {{"conditions", Json::array({ready(b, "True")})}}}});
+    const auto conditions = [](const char* started) {
+      return Json{{"conditions", Json::array({{{"type", "Ready"}, {"status", "True"}, {"reason", started}}})}};
+    };
+    b.api.seed("pods",
+               {{"metadata", {{"name", "p"}}}, {"spec", {{"nodeName", "n1"}}}, {"status", conditions("before")}});
+    co_await b.rest();
+    int writes = 0;
+    b.api.react([&](const test::FakeClient::Call& call) -> std::optional<Error> {
+      if (call.verb != "patch" || call.resource != "pods" || writes++ > 0) return {};
+      b.api.set_status("nodes", "", "n1", {{"conditions", Json::array({ready(b, "True")})}});
+      b.api.set_status("pods", "default", "p", conditions("after"));
+      return {};
+    });
+    b.clock.advance(60s);
+    co_await b.rest();
+    CHECK(writes > 0);
+    const Json condition = client::find_condition(at(b.api.json("pods", "default", "p"), "status"), "Ready");
+    CHECK(str(condition, "status") == "True");
+    CHECK(str(condition, "reason") == "after");
+  });
+}
+
 TEST_CASE("conditions and cordon become taints; others' taints stay") {
   Bench b({make_node_lifecycle});
   b.run([&]() -> Task<void> {
