@@ -52,6 +52,8 @@ PreFilterResult Profile::pre_filter(CycleState& state, const PodInfo& pod, Diagn
   std::set<std::string> choosers;  // plugins that named nodes
   std::vector<const Plugin*> skipped;
   followers_.clear();
+  filters_.clear();
+  prepared_ = false;
   const auto end_with = [&](const Verdict& verdict) {
     out.verdict = verdict;
     diagnosis.absent = verdict;
@@ -90,17 +92,21 @@ PreFilterResult Profile::pre_filter(CycleState& state, const PodInfo& pod, Diagn
       return end_with(Verdict::unresolvable(passing_reason(nodes_missed(choosers))));
     }
   }
+  choose_filters(skipped);
   if (!rejection.ok()) return end_with(rejection);
   if (out.nodes) {
     diagnosis.absent = Verdict::unresolvable(passing_reason("node(s) didn't satisfy plugin(s) " + listed(choosers)));
   }
-  filters_.clear();
+  return out;
+}
+
+void Profile::choose_filters(const std::vector<const Plugin*>& skipped) {
   for (auto* plugin : at(point::kFilter)) {
     if (std::find(skipped.begin(), skipped.end(), plugin) == skipped.end()) {
       filters_.emplace_back(plugin, place_of(*plugin));
     }
   }
-  return out;
+  prepared_ = true;
 }
 
 Verdict Profile::filter_once(CycleState& state, const PodInfo& pod, const NodeInfo& node) {
@@ -115,6 +121,7 @@ Verdict Profile::filter_once(CycleState& state, const PodInfo& pod, const NodeIn
 }
 
 Verdict Profile::filter(CycleState& state, const PodInfo& pod, const NodeInfo& node) {
+  if (!prepared_) return Verdict::error("the pod's cycle has ended before its nodes could be filtered");
   if (!handle_.nominations.empty()) {
     const auto& nominated = handle_.nominations.on(node.name);
     std::vector<PodPtr> coming;

@@ -36,10 +36,12 @@ class Profile {
   [[nodiscard]] std::size_t place_of(const Plugin& plugin) const;
   int percentage_of_nodes_to_score = 0;  ///< 0: by the size of the cluster
 
-  // One pod's cycle. Synchronous: pre_filter() begins one, and what follows belongs to it.
+  // One pod's cycle. Synchronous: pre_filter() begins one, and what follows belongs to it. Nothing of the cycle before
+  // is left then.
 
   /// The nodes that come into question, none: all. A verdict other than success ends the cycle, and `diagnosis` says
-  /// why.
+  /// why. After a rejection that others' going may undo (kUnschedulable, kPending) nodes may yet be filtered, as
+  /// preemption does; after any other, filter() is an error.
   PreFilterResult pre_filter(CycleState& state, const PodInfo& pod, Diagnosis& diagnosis);
   /// Whether the pod fits on `node`, also when pods of at least its priority that are nominated there have come.
   Verdict filter(CycleState& state, const PodInfo& pod, const NodeInfo& node);
@@ -54,6 +56,7 @@ class Profile {
 
  private:
   Verdict filter_once(CycleState& state, const PodInfo& pod, const NodeInfo& node);
+  void choose_filters(const std::vector<const Plugin*>& skipped);
 
   std::string name_;
   Handle handle_;
@@ -62,6 +65,7 @@ class Profile {
   std::vector<std::int64_t> weights_;  // of the plugins at kScore
   // Of the cycle in hand; kept between cycles for their memory.
   std::vector<std::pair<Plugin*, std::size_t>> filters_;  // that pre_filter did not skip, with their places
+  bool prepared_ = false;                                 // pre_filter asked every plugin: `filters_` are this pod's
   std::vector<Plugin*> followers_;                        // of these and others, whose state follows pods
   std::vector<std::int64_t> scores_;
   std::size_t refused_by_ = 0;

@@ -1,12 +1,14 @@
 // The points behind the choice of a node: a plugin of the test's own reserves, holds back, prepares and sees it
 // through.
 #include <chrono>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "bench.h"
 #include "registry.h"
 #include "resources.h"
+#include "world.h"
 
 using namespace brume;
 using namespace brume::scheduler;
@@ -245,4 +247,90 @@ TEST_CASE("a plugin may keep pods out of the queue, and let one in") {
     co_await settle();
     CHECK(b.node_of("a") == "one");
   });
+}
+
+// Filters belong to the pod in hand
+// --------------------------------------------------------------------------------------
+
+namespace {
+
+/// Filters those pods that it is told to, and notes them.
+class Sieve final : public Plugin {
+ public:
+  std::string_view name() const override { return "Sieve"; }
+  Points points() const override { return point::kPreFilter | point::kFilter; }
+  PreFilterResult pre_filter(CycleState& state, const PodInfo& pod) override {
+    if (skips.contains(pod.name())) return {Verdict::skipped(), {}};
+    state.put(own_, pod.name());
+    return {};
+  }
+  Verdict filter(CycleState& state, const PodInfo& pod, const NodeInfo&) override {
+    asked.push_back(pod.name());
+    const auto* own = state.find(own_);
+    CHECK((own != nullptr && *own == pod.name()));
+    return {};
+  }
+  std::set<std::string> skips;
+  std::vector<std::string> asked;
+
+ private:
+  StateSlot<std::string> own_;
+};
+
+/// Its pre_filter answers what it is told to.
+class Gate final : public Plugin {
+ public:
+  std::string_view name() const override { return "Gate"; }
+  Points points() const override { return point::kPreFilter; }
+  PreFilterResult pre_filter(CycleState&, const PodInfo&) override { return answer; }
+  PreFilterResult answer;
+};
+
+}  // namespace
+
+TEST_CASE("a cycle that ends early leaves no filters of the pod before it") {
+  World w;
+  const auto& node = w.node("n");
+  for (const bool gate_first : {true, false}) {
+    Profile profile("own", w.handle());
+    auto gate = std::make_unique<Gate>();
+    auto sieve = std::make_unique<Sieve>();
+    auto& told = *gate;
+    auto& seen = *sieve;
+    auto& one = gate_first ? profile.add(std::move(gate)) : profile.add(std::move(sieve));
+    auto& two = gate_first ? profile.add(std::move(sieve)) : profile.add(std::move(gate));
+    profile.enable(point::kPreFilter, one);
+    profile.enable(point::kPreFilter, two);
+    profile.enable(point::kFilter, seen);
+    const auto named = [](const std::string& name) { return decode_pod(World::pod_object(name, Json::object())); };
+    const auto cycle = [&](const std::string& name, PreFilterResult answer) {
+      told.answer = std::move(answer);
+      seen.asked.clear();
+      CycleState state;
+      Diagnosis diagnosis;
+      const auto pod = named(name);
+      (void)profile.pre_filter(state, *pod, diagnosis);
+      return profile.filter(state, *pod, node);
+    };
+    const auto no = passing_reason("no");
+    seen.skips = {"b"};
+    CHECK(cycle("a", {}).ok());
+    CHECK(seen.asked == Asked{"a"});
+    // As preemption does: a rejection that others' going may undo, then filters. Skipped now, asked before.
+    CHECK(cycle("b", {Verdict::unschedulable(no), {}}).ok());
+    CHECK(seen.asked.empty());
+    // Asked now, skipped before.
+    CHECK(cycle("c", {Verdict::unschedulable(no), {}}).ok());
+    CHECK(seen.asked == Asked{"c"});
+    // Not every plugin was asked about the pod: there is nothing to filter by.
+    for (const auto& end :
+         {PreFilterResult{Verdict::unresolvable(no), {}}, PreFilterResult{Verdict::error("broken"), {}},
+          PreFilterResult{{}, std::set<std::string>{}}}) {
+      CHECK(cycle("a", {}).ok());
+      CHECK(cycle("d", end).code == Verdict::Code::kError);
+      CHECK(seen.asked.empty());
+    }
+    CHECK(cycle("e", {}).ok());
+    CHECK(seen.asked == Asked{"e"});
+  }
 }
