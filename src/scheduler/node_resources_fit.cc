@@ -27,7 +27,7 @@ Result<std::vector<WeighedResource>> decode_weighed(const Json& args, const std:
     } else if (name == "ephemeral-storage") {
       made.basic = Resources::kStorage;
     } else {
-      made.extended = resource_id(name);
+      made.extended = lasting_resource_id(name);
     }
     out.push_back(made);
   }

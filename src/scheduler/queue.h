@@ -68,6 +68,11 @@ class SchedulingQueue {
   [[nodiscard]] std::optional<SteadyTime> next_tick() const;
 
   [[nodiscard]] const Entry* find(const std::string& uid) const;
+  /// Calls for each pod that waits.
+  template <typename Visit>
+  void each(Visit visit) const {
+    for (const auto& [uid, slot] : entries_) visit(*slot->entry.pod);
+  }
   [[nodiscard]] bool is_ready(const std::string& uid) const;
   struct Counts {
     std::size_t active, backoff, unschedulable, gated;

@@ -16,9 +16,15 @@ namespace {
 constexpr std::int64_t kDefaultMilliCpu = 100;
 constexpr std::int64_t kDefaultMemory = 200LL * 1024 * 1024;
 
+/// Names that have an id when those nobody uses are looked for first.
+constexpr std::size_t kFirstSweep = 256;
+
 struct Names {
   std::map<std::string, std::uint32_t, std::less<>> ids;
-  std::deque<std::string> names;
+  std::deque<std::string> names;  // by id; empty: free
+  std::vector<bool> lasting;      // by id
+  std::vector<std::uint32_t> free;
+  std::size_t sweep_at = kFirstSweep;
 };
 
 Names& names() {
@@ -37,13 +43,45 @@ std::uint32_t resource_id(std::string_view name) {
   auto& table = names();
   auto it = table.ids.find(name);
   if (it != table.ids.end()) return it->second;
-  const auto id = static_cast<std::uint32_t>(table.names.size());
-  table.names.emplace_back(name);
+  if (table.free.empty()) {
+    table.free.push_back(static_cast<std::uint32_t>(table.names.size()));
+    table.names.emplace_back();
+    table.lasting.push_back(false);
+  }
+  const auto id = table.free.back();
+  table.free.pop_back();
+  table.names[id] = name;
   table.ids.emplace(std::string(name), id);
   return id;
 }
 
+std::uint32_t lasting_resource_id(std::string_view name) {
+  const auto id = resource_id(name);
+  names().lasting[id] = true;
+  return id;
+}
+
 const std::string& resource_name(std::uint32_t id) { return names().names.at(id); }
+
+std::size_t resource_names() { return names().ids.size(); }
+
+bool resource_names_pile_up() { return names().ids.size() >= names().sweep_at; }
+
+void sweep_resource_names(const std::function<void(const std::function<void(const Resources&)>&)>& each_live) {
+  auto& table = names();
+  std::vector<bool> live = table.lasting;
+  each_live([&live](const Resources& amounts) {
+    for (const auto& [id, amount] : amounts.extended) live[id] = true;
+  });
+  std::erase_if(table.ids, [&](const auto& entry) {
+    const auto id = entry.second;
+    if (live[id]) return false;
+    table.names[id].clear();
+    table.free.push_back(id);
+    return true;
+  });
+  table.sweep_at = std::max(kFirstSweep, 2 * table.ids.size());
+}
 
 std::int64_t Resources::extended_of(std::uint32_t id) const {
   const auto it = std::lower_bound(extended.begin(), extended.end(), id,

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -32,7 +34,18 @@ Resources decode_resources(const Json& list);
 
 /// The id of an extended resource's name and back. Owner: the scheduler's loop.
 std::uint32_t resource_id(std::string_view name);
+/// Of a name in the configuration: it stays, whoever uses it.
+std::uint32_t lasting_resource_id(std::string_view name);
 const std::string& resource_name(std::uint32_t id);
+
+/// Whoever makes a pod invents names of resources. True when so many have come that it is worth to look for those that
+/// nobody uses any more.
+bool resource_names_pile_up();
+/// Frees the ids, to be given to other names, of all that `each_live` does not call its argument for. Between two pods'
+/// cycles, when nobody else holds amounts.
+void sweep_resource_names(const std::function<void(const std::function<void(const Resources&)>&)>& each_live);
+/// How many names have an id.
+std::size_t resource_names();
 
 /// What a pod asks for: its containers' requests and its restartable init containers', or the peak while it
 /// initialises, whichever is larger; pod-level requests before these; overhead on top (KEP-753, KEP-2837, KEP-688).

@@ -122,7 +122,7 @@ void Scheduler::State::place(SchedulingQueue::Entry entry) {
   const auto& pod = *entry.pod;
   const auto now = pods.get(pod.ns(), pod.name());
   if (!now || now->uid() != pod.uid() || now->deleting()) return;
-  forget_passing_reasons();
+  tidy();
   auto state = std::make_shared<CycleState>();
   auto choice = cycle.choose(*entry.profile, *state, pod);
   if (choice.node == nullptr) return give_up(std::move(entry), *state, std::move(choice));
@@ -134,6 +134,26 @@ void Scheduler::State::place(SchedulingQueue::Entry entry) {
     return give_up_on(std::move(entry), node, held, false);
   }
   tasks.spawn("bind", bind(this, std::move(entry), std::move(state), std::move(node)));
+}
+
+void Scheduler::State::tidy() {
+  forget_passing_reasons();
+  cache.tallies().trim();
+  if (!resource_names_pile_up()) return;
+  sweep_resource_names([this](const std::function<void(const Resources&)>& keep) {
+    const auto keep_footprint = [&keep](const Footprint& footprint) {
+      keep(footprint.requests);
+      keep(footprint.scoring);
+    };
+    decoder.each_spec([&](const PodSpec& spec) { keep_footprint(spec.footprint); });
+    queue->each([&](const PodInfo& pod) { keep_footprint(*pod.footprint); });
+    cache.each([&](const NodeInfo& node) {
+      keep(node.allocatable);
+      keep(node.requested);
+      keep(node.scoring);
+      for (const auto& pod : node.pods) keep_footprint(*pod->footprint);
+    });
+  });
 }
 
 void Scheduler::State::give_up(SchedulingQueue::Entry entry, CycleState& state, Choice choice) {

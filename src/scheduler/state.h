@@ -63,6 +63,8 @@ struct Scheduler::State final : WaitingPods {
   void doze();
   void count_pending();
   void place(SchedulingQueue::Entry entry);
+  /// Lets go of what names that users invented, and nobody uses any more, take.
+  void tidy();
   /// What follows on the choice of a node: reserve and permit. Their rejection is given back, and who rejected is
   /// noted.
   Verdict hold(SchedulingQueue::Entry& entry, CycleState& state, const std::string& node);

@@ -12,6 +12,8 @@ namespace {
 /// Selectors whose counts are kept; beyond, those that were not used for longest are dropped (and counted anew when
 /// they are asked for again). Keeping one costs a few words a node.
 constexpr std::size_t kMaxCounted = 1024;
+/// Likewise of topologies.
+constexpr std::size_t kMaxTopologies = 256;
 
 }  // namespace
 
@@ -48,6 +50,13 @@ void Tally::add(std::uint32_t node, std::int64_t amount) {
       sums.by_domain[static_cast<std::size_t>(domain)] += amount;
     }
   }
+}
+
+void Tally::forget(const std::vector<std::unique_ptr<Topology>>& topologies) {
+  std::erase_if(sums_, [&](const Sums& sums) {
+    return std::any_of(topologies.begin(), topologies.end(),
+                       [&](const auto& topology) { return topology.get() == sums.topology; });
+  });
 }
 
 const std::vector<std::int64_t>& Tally::by_domain(const Topology& topology) {
@@ -120,10 +129,37 @@ void Tallies::namespaces_changed() {
 
 const Topology& Tallies::topology(const std::string& key) {
   auto& slot = topologies_[key];
-  if (slot) return *slot;
-  slot = std::make_unique<Topology>();
-  for (const auto* node : cache_.nodes()) slot->set(node->index, node->label(key));
+  if (!slot) {
+    slot = std::make_unique<Topology>();
+    for (const auto* node : cache_.nodes()) slot->set(node->index, node->label(key));
+  }
+  slot->used_ = ++clock_;
   return *slot;
+}
+
+void Tallies::trim() {
+  if (topologies_.size() <= kMaxTopologies) return;
+  std::vector<std::uint64_t> uses;
+  for (const auto& [key, topology] : topologies_) uses.push_back(topology->used_);
+  const auto middle = uses.begin() + static_cast<std::ptrdiff_t>(uses.size() / 2);
+  std::nth_element(uses.begin(), middle, uses.end());
+  std::vector<std::unique_ptr<Topology>> dropped;
+  for (auto it = topologies_.begin(); it != topologies_.end();) {
+    if (it->second->used_ >= *middle) {
+      ++it;
+      continue;
+    }
+    dropped.push_back(std::move(it->second));
+    it = topologies_.erase(it);
+  }
+  for (const auto& counted : counted_) {
+    if (counted) counted->tally->forget(dropped);
+  }
+  for (const auto& carried : carried_) {
+    for (const auto& term : carried.terms) {
+      if (term) term->tally.forget(dropped);
+    }
+  }
 }
 
 void Tallies::node_changed(const NodeInfo& node) {
@@ -138,6 +174,7 @@ void Tallies::node_gone(const NodeInfo& node) {
     Topology fresh;
     for (const auto* other : cache_.nodes()) fresh.set(other->index, other->label(key));
     fresh.version_ = topology->version_ + 1;
+    fresh.used_ = topology->used_;
     *topology = std::move(fresh);
   }
 }

@@ -42,6 +42,7 @@ class Topology {
   std::size_t nodes_ = 0;
   std::unordered_map<std::string, std::int32_t> ids_;  // by the label's value
   std::uint64_t version_ = 1;                          // raised when a node with pods moves to another domain
+  std::uint64_t used_ = 0;                             // when it was asked for last
 };
 
 /// Amounts by node, and by domain of the keys that were asked for.
@@ -56,6 +57,7 @@ class Tally {
  private:
   friend class Tallies;
   void add(std::uint32_t node, std::int64_t amount);
+  void forget(const std::vector<std::unique_ptr<Topology>>& topologies);
   struct Sums {
     const Topology* topology;
     std::uint64_t version;
@@ -115,8 +117,12 @@ class Tallies {
   /// A namespace's labels changed, or it came or went.
   void namespaces_changed();
 
-  /// The topology of a label key, of all nodes.
+  /// The topology of a label key, of all nodes. Valid until trim().
   const Topology& topology(const std::string& key);
+  /// Between two pods' cycles: of the label keys that pods named (whoever makes a pod invents them) those that were not
+  /// asked for lately are forgotten, if there are many.
+  void trim();
+  [[nodiscard]] std::size_t topologies() const { return topologies_.size(); }
 
   /// Placed pods that match all of `selectors`; those being deleted count if `with_deleting`.
   std::shared_ptr<Tally> pods(std::span<const PodSelector* const> selectors, bool with_deleting);

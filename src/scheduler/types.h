@@ -140,6 +140,13 @@ class PodDecoder {
   /// `previous`, if given, is the pod's last version: what its generation shows to be unchanged is not read again.
   PodPtr decode(const ObjectPtr& pod, const PodPtr& previous = nullptr);
   [[nodiscard]] std::size_t specs() const { return specs_.size(); }
+  /// Calls for each spec that some pod has.
+  template <typename Visit>
+  void each_spec(Visit visit) const {
+    for (const auto& [text, held] : specs_) {
+      if (const auto spec = held.lock()) visit(*spec);
+    }
+  }
 
  private:
   std::shared_ptr<const PodSpec> share(const api::Object& pod);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bench.h"
+#include "resources.h"
 
 using namespace brume;
 using namespace std::chrono_literals;
@@ -224,5 +225,36 @@ TEST_CASE("pods that finished or went free their room") {
     b.clock.advance(2s);
     co_await settle();
     CHECK(b.node_of("next") == "one");
+  });
+}
+
+TEST_CASE("names of resources that pods invent do not pile up, and those in use keep their amounts") {
+  Bench b;
+  b.run([&]() -> Task<void> {
+    b.node("one", "4", {{"status", {{"allocatable", {{"example.com/gpu", "2"}}}}}});
+    const auto asks = [](const std::string& name) {
+      Json container = {{"name", "c"}, {"resources", {{"requests", {{"cpu", "1m"}, {name, "1"}}}}}};
+      return Json{{"spec", {{"containers", Json::array({std::move(container)})}}}};
+    };
+    b.pod("first", "1m", asks("example.com/gpu"));
+    co_await settle();
+    CHECK(b.node_of("first") == "one");
+    for (int i = 0; i < 1500; ++i) {
+      const std::string name = "p" + std::to_string(i);
+      b.pod(name, "1m", asks("example.com/" + name));
+      co_await settle(5);
+      if (i >= 20) b.api.erase("pods", "default", "p" + std::to_string(i - 20));
+    }
+    co_await settle();
+    CHECK(scheduler::resource_names() < 600);
+    CHECK(str(b.condition("p1499"), "message").find("1 Insufficient example.com/p1499.") != std::string::npos);
+    b.pod("second", "1m", asks("example.com/gpu"));
+    b.pod("third", "1m", asks("example.com/gpu"));
+    co_await settle();
+    CHECK(b.node_of("second").size() + b.node_of("third").size() == 3);
+    // What an id stood for before is not taken for what it stands for now.
+    b.node("two", "4", {{"status", {{"allocatable", {{"example.com/p1499", "1"}}}}}});
+    co_await settle();
+    CHECK(b.node_of("p1499") == "two");
   });
 }

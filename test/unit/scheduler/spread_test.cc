@@ -323,3 +323,33 @@ TEST_CASE("what lets in a pod that affinity or spread rejected") {
   CHECK(w.wakes(kSpread, spreads, node));
   CHECK(w.wakes(kAffinity, wants, node));
 }
+
+TEST_CASE("topology keys that pods invent do not pile up, and forgetting some changes no answer") {
+  World w;
+  for (const char* node : {"a1", "a2"}) w.in_zone(node, "a");
+  w.in_zone("b1", "b");
+  w.placed("one", "a1", labelled("web"));
+  w.placed("two", "a2", labelled("web", required("podAntiAffinity", Json::array({term("db")}))));
+  const auto web = w.pod(spread(1, "zone"), kWeb);
+  const auto db = w.pod(Json::object(), {{"app", "db"}});
+  const auto answers = [&] {
+    std::string out;
+    for (const char* node : {"a1", "a2", "b1"}) {
+      out += w.says(kSpread, web, node) + "|" + w.says(kAffinity, db, node) + "|";
+    }
+    return out;
+  };
+  const auto expected = answers();
+  CHECK_FALSE(w.says(kSpread, web, "a1").empty());
+  for (int i = 0; i < 2000; ++i) {
+    w.cache.tallies().trim();
+    CHECK_FALSE(w.says(kSpread, w.pod(spread(1, ("invented/" + std::to_string(i)).c_str()), kWeb), "a1").empty());
+    REQUIRE(w.cache.tallies().topologies() < 300);
+  }
+  CHECK(answers() == expected);
+  // What was forgotten is counted anew.
+  w.cache.remove_pod("one");
+  w.cache.remove_pod("two");
+  CHECK(w.says(kSpread, web, "a1").empty());
+  CHECK(w.says(kAffinity, db, "a2").empty());
+}
