@@ -204,6 +204,36 @@ TEST_CASE("warnings and strict fields") {
             .empty());
 }
 
+TEST_CASE("warnings of one answer: no more than clients take, and cut between characters") {
+  Served s;
+  const auto warnings = [&](const Json& body) {
+    const auto answer = s.call("POST", kMaps + "?dryRun=All", body.dump());
+    CHECK(answer.response.status == 201);
+    const auto all = answer.response.headers.get_all("Warning");
+    return std::vector<std::string>(all.begin(), all.end());
+  };
+  const auto strange = [](int fields, const std::string& name) {
+    Json body = config_map("a");
+    for (int i = 0; i < fields; ++i) body[std::to_string(1000 + i) + name] = 1;
+    return body;
+  };
+  // Whole, while they fit together.
+  const std::string long_name(300, 'x');
+  const auto few = warnings(strange(10, long_name));
+  REQUIRE(few.size() == 10);
+  CHECK(few[0] == "299 - \"unknown field \\\"1000" + long_name + "\\\"\"");
+  // Else 256 bytes of each, and as many as 4096 bytes hold.
+  const auto many = warnings(strange(50, long_name));
+  REQUIRE(many.size() == 16);
+  CHECK(many[0] == "299 - \"unknown field \\\"1000" + std::string(237, 'x') + "\"");
+  std::string wide(200, 'x');
+  for (int i = 0; i < 50; ++i) wide += "\xC3\xA9";
+  const auto foreign = warnings(strange(50, wide));
+  REQUIRE(foreign.size() == 16);
+  CHECK(foreign[0].ends_with("\xC3\xA9\""));
+  CHECK(foreign[0].size() == std::string_view("299 - \"\\\"").size() + 255);
+}
+
 TEST_CASE("tables and metadata only") {
   Served s;
   (void)s.call("POST", kMaps, config_map("a").dump());

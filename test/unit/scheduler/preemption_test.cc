@@ -268,3 +268,37 @@ TEST_CASE("a nomination survives a restart") {
     CHECK(b.node_of("middle").empty());
   });
 }
+
+TEST_CASE("a pod whose victims cannot be sent away waits before it tries again") {
+  Bench b;
+  b.run([&]() -> Task<void> {
+    b.node("one", "1");
+    b.pod("low", "800m", priority(0));
+    co_await settle();
+    REQUIRE(b.node_of("low") == "one");
+    bool refuse = true;
+    b.api.react([&](const test::FakeClient::Call& call) -> std::optional<Error> {
+      if (!refuse || call.verb != "delete" || call.resource != "pods") return {};
+      return Error{Code::kInternal, "a webhook says no"};
+    });
+    b.pod("high", "800m", priority(100));
+    co_await settle(1000);
+    CHECK(b.api.count("delete", "pods") == 1);
+    // Neither an update of the pod nor one of the cluster makes it faster.
+    b.api.set_status("pods", "default", "high", {{"message", "look again"}});
+    b.node("two", "100m");
+    b.clock.advance(900ms);
+    co_await settle(1000);
+    CHECK(b.api.count("delete", "pods") == 1);
+    b.clock.advance(200ms);
+    co_await settle(1000);
+    CHECK(b.api.count("delete", "pods") == 2);
+    refuse = false;
+    for (int i = 0; i < 12; ++i) {
+      b.clock.advance(1s);
+      co_await settle(300);
+    }
+    CHECK(b.node_of("high") == "one");
+    CHECK(b.api.find("pods", "default", "low") == nullptr);
+  });
+}

@@ -158,3 +158,37 @@ TEST_CASE("a pod may be activated by hand") {
   t.queue.activate("a", t.now);
   CHECK(t.queue.is_ready("a"));
 }
+
+TEST_CASE("a pod waits once, wherever it waited before") {
+  Waiting t;
+  // Ready twice.
+  t.add("a");
+  t.add("a", {{"priority", 5}});
+  CHECK(t.queue.size() == 1);
+  CHECK(t.queue.ready() == 1);
+  CHECK(t.pop() == "a");
+  CHECK(t.last.pod->priority() == 5);
+  CHECK(t.pop().empty());
+  // It is put back while another version of it has come: the one that is put back replaces it, and the other way round.
+  t.add("a");
+  t.reject("NodeResourcesFit");
+  CHECK(t.queue.size() == 1);
+  CHECK(t.queue.counts().active == 0);
+  CHECK(t.queue.counts().unschedulable == 1);
+  t.add("a");
+  CHECK(t.queue.size() == 1);
+  CHECK(t.queue.counts().active == 1);
+  CHECK(t.queue.counts().unschedulable == 0);
+  CHECK(t.pop() == "a");
+  t.queue.add_backoff(t.last, t.wall, t.now);
+  t.queue.add_backoff(t.last, t.wall, t.now);
+  CHECK(t.queue.counts().backoff == 1);
+  t.add("a", {{"schedulingGates", Json::array({{{"name", "g"}}})}});
+  CHECK(t.queue.size() == 1);
+  CHECK(t.queue.counts().gated == 1);
+  CHECK(t.queue.counts().backoff == 0);
+  t.queue.tick(t.now + 1h);
+  CHECK(t.pop().empty());
+  t.queue.remove("a");
+  CHECK(t.queue.size() == 0);
+}
