@@ -1,10 +1,14 @@
 #include "brume/base/time_zone.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <optional>
 
 #include "brume/base/strings.h"
@@ -19,15 +23,33 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kDirectories = {"/usr/share/zoneinfo/", "/usr/share/lib/zoneinfo/",
                                                           "/usr/lib/locale/TZ/", "/etc/zoneinfo/"};
-constexpr std::size_t kMaxFile = std::size_t{1} << 20;  // the largest of 2025 has 4 KB
+constexpr std::size_t kMaxFile = std::size_t{64} << 10;  // the largest of 2025 has 4 KB
 constexpr seconds kDay{86400};
 
+/// Closes at the end.
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+// Names come from whoever makes a CronJob, and loops call this: it takes a few system calls, whatever it finds there.
 std::optional<std::string> read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string bytes(kMaxFile + 1, '\0');
-  if (!file.read(bytes.data(), static_cast<std::streamsize>(bytes.size())) && !file.eof()) return std::nullopt;
-  bytes.resize(static_cast<std::size_t>(file.gcount()));
-  if (bytes.empty() || bytes.size() > kMaxFile) return std::nullopt;
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  struct stat info = {};
+  if (file.fd < 0 || ::fstat(file.fd, &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
+  if (info.st_size <= 0 || static_cast<std::size_t>(info.st_size) > kMaxFile) return std::nullopt;
+  std::string bytes(static_cast<std::size_t>(info.st_size), '\0');
+  std::size_t have = 0;
+  while (have < bytes.size()) {
+    const auto got = ::read(file.fd, bytes.data() + have, bytes.size() - have);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return std::nullopt;
+    if (got == 0) break;
+    have += static_cast<std::size_t>(got);
+  }
+  bytes.resize(have);
   return bytes;
 }
 

@@ -32,7 +32,7 @@ class TimeZone {
   /// The zone that programs of this machine run in: $TZ, else /etc/localtime, else UTC.
   static TimeZonePtr local();
   /// A name such as Europe/Berlin; "" and "UTC" need no database. kNotFound "unknown time zone NAME", kBadRequest for
-  /// what is no name, kCorrupt for a file that is no TZif. Reads one small file.
+  /// what is no name, kCorrupt for a file that is no TZif. Reads one file of 64 KiB at most, by a few system calls.
   static Result<TimeZonePtr> load(std::string_view name);
   /// From the bytes of a TZif file; kCorrupt otherwise.
   static Result<TimeZonePtr> parse(std::string_view tzif);

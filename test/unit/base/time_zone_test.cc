@@ -1,7 +1,12 @@
 #include "brume/base/time_zone.h"
 
-#include <cstdlib>
+#include <sys/stat.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "brume/base/random.h"
 #include "brume/base/time.h"
 #include "catch.h"
 #include "support/tzif.h"
@@ -128,4 +133,28 @@ TEST_CASE("the machine's own zone") {
   setenv("TZ", ":/nowhere", 1);
   CHECK(TimeZone::local()->at({}).offset == seconds(0));
   before != nullptr ? setenv("TZ", kept.c_str(), 1) : unsetenv("TZ");
+}
+
+TEST_CASE("a zone's file is small and a file") {
+  namespace fs = std::filesystem;
+  const char* before = std::getenv("TZ");
+  const std::string kept = before != nullptr ? before : "";
+  const fs::path dir = fs::temp_directory_path() / ("brume-zone-" + random_suffix(8));
+  fs::create_directories(dir);
+  const auto offset_by = [&](const fs::path& path) {
+    setenv("TZ", (":" + path.string()).c_str(), 1);
+    return TimeZone::local()->at({}).offset;
+  };
+  const std::string bytes = tzif({{3600, false}}, {}, "");
+  std::ofstream(dir / "good") << bytes;
+  CHECK(offset_by(dir / "good") == seconds(3600));
+  std::ofstream(dir / "large") << bytes << std::string(64 << 10, '\n');
+  CHECK(offset_by(dir / "large") == seconds(0));
+  std::ofstream(dir / "empty") << "";
+  CHECK(offset_by(dir / "empty") == seconds(0));
+  CHECK(offset_by(dir) == seconds(0));
+  REQUIRE(::mkfifo((dir / "pipe").c_str(), 0600) == 0);
+  CHECK(offset_by(dir / "pipe") == seconds(0));  // which nobody writes: a reader would wait for ever
+  before != nullptr ? setenv("TZ", kept.c_str(), 1) : unsetenv("TZ");
+  fs::remove_all(dir);
 }
