@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kNodeUser = "system:node:";
 constexpr std::string_view kLeaseNamespace = "kube-node-lease";
+constexpr std::string_view kProvisionedBy = "pv.kubernetes.io/provisioned-by";
 
 Decision allow() { return {true, ""}; }
 Decision deny(std::string why) { return {false, std::move(why)}; }
@@ -167,16 +168,26 @@ Decision NodeAuthorizer::pods(std::string_view node, const Attributes& wish) con
   return deny("can only list/watch pods with spec.nodeName field selector");
 }
 
-// Beside the volumes of its pods a node sees those on its own disk, and lets them go when their directory is gone
-// (admission sees to it that it changes nothing else).
+// A directory that the built-in provisioner made on this node's disk. Nobody but a cluster's administrators and that
+// provisioner can make a volume or label one, and another kind of volume, which may name secrets, is never one.
+bool NodeAuthorizer::on_own_disk(std::string_view node, const std::string& name) const {
+  const auto volume = objects_.find(api::res("persistentvolumes"), "", name);
+  if (!volume || volume->label(api::kLocalPathNode) != node) return false;
+  const Json json = volume->parse();
+  return str(at(json, "metadata", "annotations"), kProvisionedBy) == api::kLocalPath &&
+         at(json, "spec", "local").is_object();
+}
+
+// Beside the volumes of its pods, which it reads through their claims as in Kubernetes, a node sees those on its own
+// disk: no pod uses them any more when their directories are to go, and before it deletes one it reads the volume
+// again. It lets them go when the directory is gone (admission sees to it that it changes nothing else).
 Decision NodeAuthorizer::volumes(std::string_view node, const Attributes& wish) const {
   if (one_of(wish.verb, {"list", "watch"}) && wish.label_selector &&
       selects_node(*wish.label_selector, api::kLocalPathNode, node)) {
     return allow();
   }
-  if (wish.subresource.empty() && one_of(wish.verb, {"get", "update", "patch"})) {
-    const auto volume = objects_.find(api::res("persistentvolumes"), "", wish.name);
-    if (volume && volume->label(api::kLocalPathNode) == node) return allow();
+  if (wish.subresource.empty() && one_of(wish.verb, {"get", "update", "patch"}) && on_own_disk(node, wish.name)) {
+    return allow();
   }
   return read_related(node, wish, false);
 }

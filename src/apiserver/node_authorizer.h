@@ -29,6 +29,7 @@ class NodeAuthorizer : public Authorizer {
   [[nodiscard]] Decision by_rules(const Attributes& wish) const;
   [[nodiscard]] Decision related(std::string_view node, const Attributes& wish) const;
   [[nodiscard]] Decision read_related(std::string_view node, const Attributes& wish, bool list_too) const;
+  [[nodiscard]] bool on_own_disk(std::string_view node, const std::string& name) const;
   [[nodiscard]] Decision volumes(std::string_view node, const Attributes& wish) const;
   [[nodiscard]] Decision pods(std::string_view node, const Attributes& wish) const;
   [[nodiscard]] bool has_relation(std::string_view node, const Attributes& wish) const;

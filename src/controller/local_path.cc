@@ -196,7 +196,10 @@ Task<Status> LocalPath::reclaim(ObjectPtr volume) {
   if (view.provisioned_by != api::kLocalPath) co_return Status{};
   if (!volume->deleting()) {
     if (view.phase != "Released" || view.reclaim_policy != "Delete") co_return Status{};
-    auto removed = co_await client().remove(volumes_.resource(), "", volume->name(), {.uid = volume->uid()});
+    // This version of it: one that somebody retains meanwhile is not to go.
+    auto removed = co_await client().remove(
+        volumes_.resource(), "", volume->name(),
+        {.uid = volume->uid(), .resource_version = std::to_string(volume->resource_version())});
     if (removed || removed.error().code == Code::kNotFound) co_return Status{};
     co_return removed;
   }

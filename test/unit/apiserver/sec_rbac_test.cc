@@ -213,7 +213,15 @@ TEST_CASE("node authorizer: a node sees the volumes on its own disk, and may let
   const NodeAuthorizer authz(objects);
   objects.put(
       "persistentvolumes",
-      R"({"apiVersion":"v1","kind":"PersistentVolume","metadata":{"name":"mine","labels":{"brume.dev/node":"n1"}},"spec":{}})");
+      R"({"apiVersion":"v1","kind":"PersistentVolume","metadata":{"name":"mine","labels":{"brume.dev/node":"n1"},
+          "annotations":{"pv.kubernetes.io/provisioned-by":"brume.dev/local-path"}},
+          "spec":{"local":{"path":"/var/lib/brume/storage/mine_a_c"}}})");
+  // The label alone makes no volume the built-in provisioner's.
+  objects.put("persistentvolumes", R"({"apiVersion":"v1","kind":"PersistentVolume","metadata":{"name":"labelled",
+    "labels":{"brume.dev/node":"n1"}},"spec":{"local":{"path":"/srv/x"}}})");
+  objects.put("persistentvolumes", R"({"apiVersion":"v1","kind":"PersistentVolume","metadata":{"name":"network",
+    "labels":{"brume.dev/node":"n1"},"annotations":{"pv.kubernetes.io/provisioned-by":"brume.dev/local-path"}},
+    "spec":{"csi":{"driver":"d","volumeHandle":"h","nodeStageSecretRef":{"name":"s","namespace":"a"}}}})");
   const User n1 = node("n1");
   Attributes list = wish(n1, "list", "persistentvolumes");
   CHECK_FALSE(may(authz, list));
@@ -228,6 +236,8 @@ TEST_CASE("node authorizer: a node sees the volumes on its own disk, and may let
   for (const auto* verb : {"get", "update", "patch"}) {
     CHECK(may(authz, wish(n1, verb, "persistentvolumes", "", "mine")));
     CHECK_FALSE(may(authz, wish(node("n2"), verb, "persistentvolumes", "", "mine")));
+    CHECK_FALSE(may(authz, wish(n1, verb, "persistentvolumes", "", "labelled")));
+    CHECK_FALSE(may(authz, wish(n1, verb, "persistentvolumes", "", "network")));
   }
   for (const auto* verb : {"create", "delete", "deletecollection"}) {
     CHECK_FALSE(may(authz, wish(n1, verb, "persistentvolumes", "", "mine")));

@@ -616,6 +616,53 @@ TEST_CASE("a released volume waits for its node to delete the directory") {
   });
 }
 
+TEST_CASE("a volume that is retained in the moment of its deletion stays") {
+  Provisioner b;
+  b.run([&]() -> Task<void> {
+    b.add_claim(local_claim("data", "n1"));
+    co_await b.rest();
+    const std::string name = b.volume_name("data");
+    int deletions = 0;
+    b.api.react([&](const test::FakeClient::Call& call) -> std::optional<Error> {
+      if (call.verb != "delete" || call.resource != "persistentvolumes" || deletions++ > 0) return {};
+      b.edit("persistentvolumes", "", name,
+             [](Json& value) { value["spec"]["persistentVolumeReclaimPolicy"] = "Retain"; });
+      return {};
+    });
+    b.api.erase("persistentvolumeclaims", "default", "data");
+    co_await b.rest(20);
+    CHECK(deletions == 1);
+    REQUIRE(b.api.find("persistentvolumes", "", name));
+    CHECK_FALSE(b.api.find("persistentvolumes", "", name)->deleting());
+  });
+}
+
+TEST_CASE("a claim whose volume went before it was bound gets another") {
+  Provisioner b("WaitForFirstConsumer", {make_local_path});
+  b.run([&]() -> Task<void> {
+    b.add_claim(local_claim("data", "n1"));
+    co_await b.rest();
+    auto volumes = b.api.all("persistentvolumes");
+    REQUIRE(volumes.size() == 1);
+    const auto first = volumes[0];
+    b.api.erase("persistentvolumes", "", first->name());
+    co_await b.rest();
+    volumes = b.api.all("persistentvolumes");
+    REQUIRE(volumes.size() == 1);
+    CHECK(volumes[0]->name() == first->name());
+    CHECK(volumes[0]->uid() != first->uid());
+    const Json again = volumes[0]->parse();
+    CHECK(str(at(again, "spec", "claimRef"), "name") == "data");
+    // One that is bound does not: its data is gone, and a fresh directory would hide that.
+    b.edit("persistentvolumeclaims", "default", "data",
+           [&](Json& value) { value["spec"]["volumeName"] = first->name(); });
+    co_await b.rest();
+    b.api.erase("persistentvolumes", "", first->name());
+    co_await b.rest();
+    CHECK(b.api.all("persistentvolumes").empty());
+  });
+}
+
 TEST_CASE("a retained volume of the provisioner stays") {
   Provisioner b;
   b.run([&]() -> Task<void> {
