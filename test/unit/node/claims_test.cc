@@ -425,3 +425,120 @@ TEST_CASE("a directory that is not the node's to delete stays, and so does its v
     CHECK(fs::exists(storage + "/disk_default_data"));
   });
 }
+
+TEST_CASE("a volume that was retained since the last event keeps its directory") {
+  with_keeper([](FakeClient& client, FakeClock&, const std::string& storage) -> Task<void> {
+    // The keeper's copy says Delete, and so would any that came before this call.
+    client.seed("persistentvolumes", deleted_volume(storage, "Delete"));
+    co_await settle(50);
+    bool once = true;
+    client.react([&](const FakeClient::Call& call) -> std::optional<Error> {
+      if (call.resource != "persistentvolumes" || call.verb != "get" || !std::exchange(once, false)) return {};
+      Json value = client.json("persistentvolumes", "", "disk");
+      value["spec"]["persistentVolumeReclaimPolicy"] = "Retain";
+      client.seed("persistentvolumes", value);
+      return {};
+    });
+    drop_protection(client);
+    const bool gone = co_await eventually([&] { return !client.find("persistentvolumes", "", "disk"); }, 3s);
+    CHECK(gone);
+    CHECK_FALSE(once);
+    CHECK(fs::exists(storage + "/disk_default_data"));
+  });
+}
+
+TEST_CASE("another volume of that name, and one with another claim, keep their directories") {
+  for (const bool reborn : {true, false}) {
+    with_keeper([reborn](FakeClient& client, FakeClock&, const std::string& storage) -> Task<void> {
+      client.seed("persistentvolumes", deleted_volume(storage, "Delete"));
+      co_await settle(50);
+      bool once = true;
+      client.react([&](const FakeClient::Call& call) -> std::optional<Error> {
+        if (call.resource != "persistentvolumes" || call.verb != "get" || !std::exchange(once, false)) return {};
+        Json value = client.json("persistentvolumes", "", "disk");
+        if (reborn) {
+          client.erase("persistentvolumes", "", "disk");
+          value["metadata"]["uid"] = "another";
+          value["metadata"].erase("deletionTimestamp");
+        } else {
+          value["spec"]["claimRef"]["uid"] = "v";
+          value["metadata"]["finalizers"].push_back(client::kVolumeProtection);
+        }
+        client.seed("persistentvolumes", value);
+        return {};
+      });
+      drop_protection(client);
+      co_await settle(300);
+      CHECK_FALSE(once);
+      CHECK(client.find("persistentvolumes", "", "disk"));
+      CHECK(fs::exists(storage + "/disk_default_data"));
+    });
+  }
+}
+
+TEST_CASE("while the API does not say what a volume is, its directory stays") {
+  with_keeper([](FakeClient& client, FakeClock& clock, const std::string& storage) -> Task<void> {
+    client.seed("persistentvolumes", deleted_volume(storage, "Delete"));
+    client.react([](const FakeClient::Call& call) -> std::optional<Error> {
+      if (call.resource != "persistentvolumes" || call.verb != "get") return {};
+      return Error{Code::kServiceUnavailable, "not now"};
+    });
+    drop_protection(client);
+    co_await settle(300);
+    CHECK(client.find("persistentvolumes", "", "disk"));
+    CHECK(fs::exists(storage + "/disk_default_data"));
+    client.clear_reactors();
+    const bool gone = co_await eventually(
+        [&] {
+          clock.advance(100ms);
+          return !client.find("persistentvolumes", "", "disk");
+        },
+        3s);
+    CHECK(gone);
+    CHECK_FALSE(fs::exists(storage + "/disk_default_data"));
+  });
+}
+
+TEST_CASE("a directory whose volume went without this node is told of, and stays") {
+  with_keeper([](FakeClient& client, FakeClock& clock, const std::string& storage) -> Task<void> {
+    client.seed("nodes", {{"metadata", {{"name", "node1"}}}});
+    const auto told = [&] {
+      std::vector<std::string> out;
+      for (const auto& event : client.all("events")) {
+        const Json value = event->parse();
+        CHECK(str(value, "reason") == "VolumeDirectoryAbandoned");
+        out.emplace_back(str(value, "message"));
+      }
+      return out;
+    };
+    // Two more beside the one that was there at the start and is told of by then, and what is no volume's.
+    REQUIRE(make_local_path(storage, "left_default_a"));
+    REQUIRE(make_local_path(storage, "right_default_b"));
+    REQUIRE(make_local_path(storage, "lost+found"));
+    Json left = deleted_volume(storage, "Delete");
+    left["metadata"]["name"] = "left";
+    left["spec"]["local"]["path"] = storage + "/left_default_a";
+    client.seed("persistentvolumes", left);
+    Json right = left;
+    right["metadata"]["name"] = "right";
+    client.seed("persistentvolumes", right);
+    co_await settle(100);
+    const auto before = told().size();
+    // Somebody else let it go: the node's object was deleted, say.
+    client.erase("persistentvolumes", "", "left");
+    co_await settle(100);
+    clock.advance(2s);
+    const bool more = co_await eventually([&] { return told().size() > before; }, 3s);
+    REQUIRE(more);
+    CHECK(told().back().ends_with(" removes them: " + storage + "/left_default_a"));
+    CHECK(fs::exists(storage + "/left_default_a"));
+    // Once.
+    client.erase("persistentvolumes", "", "right");
+    co_await settle(100);
+    clock.advance(2s);
+    const bool again = co_await eventually([&] { return told().size() > before + 1; }, 3s);
+    REQUIRE(again);
+    CHECK(told().back().ends_with(" removes them: " + storage + "/right_default_b"));
+    CHECK(fs::exists(storage + "/lost+found"));
+  });
+}
