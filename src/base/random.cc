@@ -26,7 +26,7 @@ void fill(std::span<char> bytes) {
   }
 }
 
-// For uids, of which each request takes one or two: one system call for many. Used bytes do not stay.
+// For uids and names, of which each request takes some: one system call for many. Used bytes do not stay.
 void draw(std::span<char> bytes) {
   constexpr std::size_t kPool = 1024;
   thread_local std::array<char, kPool> pool{};
@@ -62,7 +62,8 @@ std::string new_uid() {
 std::string random_suffix(std::size_t length) {
   // apimachinery's util/rand alphabet: generated names cannot spell words.
   constexpr std::string_view kAlphabet = "bcdfghjklmnpqrstvwxz2456789";
-  std::string out = random_bytes(length);
+  std::string out(length, '\0');
+  draw(out);
   for (char& c : out) c = kAlphabet[static_cast<unsigned char>(c) % kAlphabet.size()];
   return out;
 }

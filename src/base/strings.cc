@@ -179,8 +179,13 @@ std::size_t utf8_sequence(std::string_view text) {
 }  // namespace
 
 void append_json_string(std::string& out, std::string_view text) {
+  const auto plain = [](char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; };
   out.push_back('"');
-  while (!text.empty()) {
+  while (true) {
+    const auto run = static_cast<std::size_t>(std::ranges::find_if_not(text, plain) - text.begin());
+    out.append(text.substr(0, run));
+    text.remove_prefix(run);
+    if (text.empty()) break;
     const char c = text.front();
     std::size_t length = 1;
     switch (c) {

@@ -53,6 +53,31 @@ TEST_CASE("JSON strings are escaped and bad UTF-8 replaced") {
   CHECK(out == "\"a\\\"\\n\\u0001\xEF\xBF\xBD\"");
 }
 
+TEST_CASE("canonical JSON is nlohmann's compact form") {
+  const Json values = Json::array({nullptr,
+                                   true,
+                                   false,
+                                   0,
+                                   -1,
+                                   std::numeric_limits<std::int64_t>::min(),
+                                   std::numeric_limits<std::uint64_t>::max(),
+                                   1.0,
+                                   -0.0,
+                                   0.1,
+                                   1e300,
+                                   1.5e-9,
+                                   "",
+                                   "plain",
+                                   "q\"\\/\b\f\n\r\t\x01\x1f\x7f",
+                                   "\u00e4\u20ac\U0001f600 end",
+                                   Json::object(),
+                                   Json::array(),
+                                   {{"b", {1, {{"c", Json::array()}}}}, {"a\"", Json::object()}, {"", "x"}}});
+  CHECK(dump_json(values) == values.dump());
+  for (const Json& value : values) CHECK(dump_json(value) == value.dump());
+  CHECK(dump_json("a\xff\xc3") == "\"a\xEF\xBF\xBD\xEF\xBF\xBD\"");
+}
+
 TEST_CASE("uids are version 4") {
   const auto uid = new_uid();
   CHECK(uid.size() == 36);
