@@ -160,7 +160,7 @@ bool descend(JsonCursor& in, std::string_view path, std::string& out) {
   auto dot = path.find('.');
   auto head = path.substr(0, dot);
   if (in.peek() != '{') return in.skip(), true;
-  return in.object([&](const std::string& key) {
+  return in.object([&](std::string_view key) {
     if (key != head) return in.skip(), true;
     if (dot == std::string_view::npos) {
       out = scalar_text(in);

@@ -153,6 +153,17 @@ std::string_view JsonCursor::skip() {
   return ok_ ? text_.substr(begin, pos_ - begin) : std::string_view();
 }
 
+// A member's name, without a copy unless it has escapes.
+std::optional<std::string_view> JsonCursor::key() {
+  const auto raw = raw_string();
+  if (!ok_) return std::nullopt;
+  if (raw.find('\\') == std::string_view::npos) return raw;
+  auto text = unescape(raw);
+  if (!text) return stop(), std::nullopt;
+  unescaped_ = std::move(*text);
+  return unescaped_;
+}
+
 std::optional<std::string> JsonCursor::string() {
   auto raw = raw_string();
   if (!ok_) return std::nullopt;

@@ -20,7 +20,8 @@ class JsonCursor {
   [[nodiscard]] char peek();
 
   /// Goes through the members of the object at the cursor. `on_member(key)` stands at the value and must consume it
-  /// (skip(), string(), ...) and answer true to go on. False when the text is no object or the callback stopped.
+  /// (skip(), string(), ...) and answer true to go on. The key, a view, is good until the cursor moves on to members of
+  /// the value or behind it. False when the text is no object or the callback stopped.
   template <typename F>
   bool object(F on_member);
   /// The same for the items of an array.
@@ -39,11 +40,13 @@ class JsonCursor {
  private:
   bool eat(char c);
   std::string_view raw_string();
+  std::optional<std::string_view> key();
   bool stop() { return ok_ = false; }
 
   std::string_view text_;
   std::size_t pos_ = 0;
   bool ok_ = true;
+  std::string unescaped_;  // the last key, should it have had escapes
 };
 
 template <typename F>
@@ -51,9 +54,9 @@ bool JsonCursor::object(F on_member) {
   if (!eat('{')) return stop();
   if (peek() == '}') return eat('}');
   do {
-    auto key = string();
-    if (!key || !eat(':')) return stop();
-    if (!on_member(*key) || !ok_) return false;
+    const auto name = key();
+    if (!name || !eat(':')) return stop();
+    if (!on_member(*name) || !ok_) return false;
   } while (peek() == ',' && eat(','));
   return eat('}') || stop();
 }

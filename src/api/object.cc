@@ -27,7 +27,7 @@ struct Header {
 
 bool read_owner(JsonCursor& in, Header& out) {
   OwnerReference owner;
-  bool read = in.object([&](const std::string& key) {
+  bool read = in.object([&](std::string_view key) {
     if (key == "apiVersion") return owner.api_version = in.string_or_empty(), true;
     if (key == "kind") return owner.kind = in.string_or_empty(), true;
     if (key == "name") return owner.name = in.string_or_empty(), true;
@@ -41,11 +41,11 @@ bool read_owner(JsonCursor& in, Header& out) {
 }
 
 bool read_labels(JsonCursor& in, Header& out) {
-  return in.object([&](const std::string& key) { return out.labels.emplace_back(key, in.string_or_empty()), true; });
+  return in.object([&](std::string_view key) { return out.labels.emplace_back(key, in.string_or_empty()), true; });
 }
 
 // One member of metadata; the cursor stands at its value.
-bool read_metadata_member(JsonCursor& in, const std::string& key, Header& out) {
+bool read_metadata_member(JsonCursor& in, std::string_view key, Header& out) {
   bool null = in.peek() == 'n';
   if (null) return in.skip(), true;
   if (key == "name") return out.name = in.string_or_empty(), true;
@@ -72,10 +72,11 @@ bool read_metadata(JsonCursor& in, Header& out) {
   out.has_metadata = true;
   static_cast<void>(in.peek());  // to the brace
   out.splice = in.position() + 1;
-  return in.object([&](const std::string& key) {
+  return in.object([&](std::string_view key) {
     out.metadata_empty = false;
+    const bool before_revision = key < kRevisionKey;
     bool good = read_metadata_member(in, key, out);
-    if (key < kRevisionKey) {
+    if (before_revision) {
       out.splice = in.position();
       out.splice_first = false;
     }
@@ -86,7 +87,7 @@ bool read_metadata(JsonCursor& in, Header& out) {
 // Reads the header fields; false if the text is no object or a field is of a wrong type.
 bool read_header(std::string_view bytes, Header& out) {
   JsonCursor in(bytes);
-  bool read = in.object([&](const std::string& key) {
+  bool read = in.object([&](std::string_view key) {
     if (key == "apiVersion") return out.api_version = in.string_or_empty(), true;
     if (key == "kind") return out.kind = in.string_or_empty(), true;
     if (key == "metadata") return in.peek() == '{' && read_metadata(in, out);

@@ -32,7 +32,7 @@ void copy(JsonCursor& from, const Projection::Tree& tree, std::string& out) {
   const char first = tree.members.empty() ? '\0' : from.peek();
   if (first == '{') {
     out += '{';
-    from.object([&](const std::string& key) {
+    from.object([&](std::string_view key) {
       const auto* wanted = tree.find(key);
       if (wanted == nullptr) {
         from.skip();

@@ -191,13 +191,18 @@ Result<api::ObjectPtr> Impl::settled(const Stored& stored, std::string_view ns, 
 }
 
 Task<Result<api::ObjectPtr>> Impl::put(const Stored& stored, Json object, store::Revision expected) {
-  if (closed.load()) co_return fail(Code::kServiceUnavailable, "the server stops");
-  const std::string name(str(at(object, "metadata"), "name"));
-  const std::string ns(str(at(object, "metadata"), "namespace"));
+  std::string name(str(at(object, "metadata"), "name"));
+  std::string ns(str(at(object, "metadata"), "namespace"));
   if (const View* view = view_of(*stored.resource)) view->to_storage(object);
+  return put_bytes(stored, std::move(ns), std::move(name), api::stored_bytes(std::move(object)), expected);
+}
+
+Task<Result<api::ObjectPtr>> Impl::put_bytes(const Stored& stored, std::string ns, std::string name, std::string text,
+                                             store::Revision expected) {
+  if (closed.load()) co_return fail(Code::kServiceUnavailable, "the server stops");
   store::Write write;
   write.key = key_of(stored, ns, name);
-  write.value = std::make_shared<const std::string>(api::stored_bytes(std::move(object)));
+  write.value = std::make_shared<const std::string>(std::move(text));
   write.expected = expected;
   write.durability = stored.strategy->facts().is_volatile ? store::Durability::kVolatile : store::Durability::kDurable;
   const store::Bytes bytes = write.value;

@@ -19,6 +19,9 @@
 
 namespace brume::apiserver {
 
+/// Others may write the same object meanwhile; what names no resourceVersion starts again so often.
+inline constexpr int kConflictRetries = 16;
+
 /// One stored resource: its cache and its rules.
 struct Stored {
   const api::Resource* resource = nullptr;
@@ -84,6 +87,8 @@ struct Registry::Impl final : ObjectSource {
   /// Puts what the objects of the resource use into the status of the namespace's quotas.
   Task<void> report_usage(const api::Resource& resource, std::string ns);
   Task<Result<api::ObjectPtr>> put(const Stored& stored, Json object, store::Revision expected);
+  Task<Result<api::ObjectPtr>> put_bytes(const Stored& stored, std::string ns, std::string name, std::string text,
+                                         store::Revision expected);
   Task<Result<api::ObjectPtr>> erase(const Stored& stored, api::ObjectPtr object, WriteContext context);
   [[nodiscard]] Result<api::ObjectPtr> settled(const Stored& stored, std::string_view ns, std::string_view name,
                                                store::Revision revision, std::string_view bytes) const;

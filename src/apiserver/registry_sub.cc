@@ -1,4 +1,6 @@
 // Sub-resources that are created: pods/binding, and those that Reviews computes; pods/eviction is registry_eviction.cc.
+#include "brume/api/edit.h"
+#include "brume/api/projection.h"
 #include "brume/apiserver/registry.h"
 #include "brume/base/task.h"
 #include "errors.h"
@@ -14,39 +16,46 @@ Json success() {
   return Json{{"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", Json::object()}, {"status", "Success"}};
 }
 
-// Names the node in the pod; the errors are conflicts, as the scheduler expects them.
-Result<Json> bound(const Json& pod, const Json& binding, WallTime now) {
+// The stored bytes of the pod with the node's name in it; the errors are conflicts, as the scheduler expects them. Of
+// the pod, which may be large, only what binding reads and writes becomes a DOM: each pod comes by here.
+Result<std::string> bound(const api::Object& pod, const Json& binding, WallTime now) {
+  static const api::Projection kRead(
+      {"metadata.annotations", "metadata.labels", "spec.nodeName", "spec.schedulingGates", "status"});
   const api::Resource& pods = api::res("pods");
-  const std::string name(str(at(pod, "metadata"), "name"));
+  const std::string& name = pod.name();
   const auto refuse = [&](const std::string& why) {
     return fail(Code::kConflict, "Operation cannot be fulfilled on pods/binding " + go_quote(name) + ": " + why);
   };
   const Json& wanted = at(binding, "metadata");
-  if (const auto uid = str(wanted, "uid"); !uid.empty() && uid != str(at(pod, "metadata"), "uid")) {
-    return fail(conflict(pods, name,
-                         "Precondition failed: UID in precondition: " + std::string(uid) +
-                             ", UID in object meta: " + std::string(str(at(pod, "metadata"), "uid"))));
+  if (const auto uid = str(wanted, "uid"); !uid.empty() && uid != pod.uid()) {
+    return fail(conflict(
+        pods, name,
+        "Precondition failed: UID in precondition: " + std::string(uid) + ", UID in object meta: " + pod.uid()));
   }
   if (const auto revision = str(wanted, "resourceVersion");
-      !revision.empty() && revision != str(at(pod, "metadata"), "resourceVersion")) {
+      !revision.empty() && revision != std::to_string(pod.resource_version())) {
     return fail(modified(pods, name));
   }
-  if (at(pod, "metadata").contains("deletionTimestamp")) {
-    return refuse("pod " + name + " is being deleted, cannot be assigned to a host");
-  }
-  if (const auto node = str(at(pod, "spec"), "nodeName"); !node.empty()) {
+  if (pod.deleting()) return refuse("pod " + name + " is being deleted, cannot be assigned to a host");
+  Json read = kRead.parse(pod.bytes());
+  if (const auto node = str(at(read, "spec"), "nodeName"); !node.empty()) {
     return refuse("pod " + name + " is already assigned to node " + go_quote(node));
   }
-  if (!at(pod, "spec", "schedulingGates").empty())
+  if (!at(read, "spec", "schedulingGates").empty())
     return refuse("pod " + name + " has non-empty .spec.schedulingGates");
-  Json next = pod;
-  next["spec"]["nodeName"] = at(binding, "target", "name");
-  for (const char* key : {"annotations", "labels"}) {
-    for (const auto& [label, value] : at(wanted, key).items()) next["metadata"][key][label] = value;
+  std::vector<api::MemberEdit> edits{{"metadata.resourceVersion", ""},
+                                     {"spec.nodeName", dump_json(at(binding, "target", "name"))}};
+  for (const auto& [key, path] : {std::pair("annotations", "metadata.annotations"), {"labels", "metadata.labels"}}) {
+    if (at(wanted, key).empty()) continue;
+    Json& merged = read["metadata"][key];
+    for (const auto& [label, value] : at(wanted, key).items()) merged[label] = value;
+    edits.push_back({path, dump_json(merged)});
   }
-  next["status"].erase("nominatedNodeName");
-  set_condition(next["status"], "PodScheduled", "True", "", "", now);
-  return next;
+  Json& status = read["status"];
+  status.erase("nominatedNodeName");
+  set_condition(status, "PodScheduled", "True", "", "", now);
+  edits.push_back({"status", dump_json(status)});
+  return api::edit_members(pod.bytes(), edits);
 }
 
 }  // namespace
@@ -78,13 +87,17 @@ Task<Result<Json>> Impl::bind(std::string ns, std::string name, Json body, Write
                    "target.kind: Unsupported value: " + go_quote(kind) + ": supported values: \"Node\", \"<empty>\"");
   }
   BRUME_CO_CHECK(co_await admit("binding", ns, name, body, context));
-  Update update{
-      .subresource = "binding",
-      .change = [body = std::move(body), now = clock.now()](const Json& old) { return bound(old, body, now); },
-      .internal = true};
-  auto done = co_await modify(*pods, std::move(ns), std::move(name), std::move(update), std::move(context));
-  if (!done) co_return fail(std::move(done).error());
-  co_return success();
+  for (int attempt = 1;; ++attempt) {
+    const api::ObjectPtr before = pods->cache->find(ns, name);
+    if (!before) co_return fail(not_found(*pods->resource, name));
+    BRUME_CO_TRY(std::string next, bound(*before, body, clock.now()));
+    if (context.dry_run) co_return success();
+    auto done = co_await put_bytes(*pods, ns, name, std::move(next), before->resource_version());
+    if (done) co_return success();
+    const bool again =
+        done.error().code == Code::kConflict && attempt < kConflictRetries && pods->cache->find(ns, name) != before;
+    if (!again) co_return fail(std::move(done).error());
+  }
 }
 
 Task<Result<Json>> Registry::create_subresource(const api::Resource& resource, std::string ns, std::string name,

@@ -16,7 +16,6 @@ using Impl = Registry::Impl;
 
 namespace {
 
-constexpr int kConflictRetries = 16;             // others may write the same object meanwhile; patches start again
 constexpr int kGenerateNameTries = 8;            // as Kubernetes since 1.30
 constexpr std::size_t kMaxGeneratedPrefix = 58;  // 63, the length of a DNS label, less the suffix
 constexpr std::size_t kSuffixLength = 5;

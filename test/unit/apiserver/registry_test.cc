@@ -363,6 +363,33 @@ TEST_CASE("binding and eviction") {
   });
 }
 
+TEST_CASE("binding changes the node, the condition and what metadata the binding brings, and nothing else") {
+  Fixture f;
+  f.run([&]() -> Task<void> {
+    auto made = co_await f.registry->create(pods(), "default", pod("p", "", R"({"app":"x"})"), {});
+    const Json nominate = json(R"({"status":{"nominatedNodeName":"n0"}})");
+    REQUIRE(co_await f.registry->patch(pods(), "default", "p", "status", PatchType::kMerge, nominate, {}));
+    const Json binding = json(
+        R"({"metadata":{"annotations":{"note":"\"a\""},"labels":{"app":"y","b":"c"}},"target":{"kind":"Node","name":"n1"}})");
+    WriteContext dry;
+    dry.dry_run = true;
+    REQUIRE(co_await f.registry->create_subresource(pods(), "default", "p", "binding", binding, dry));
+    CHECK(!at(f.registry->get(pods(), "default", "p").value()->parse(), "spec").contains("nodeName"));
+    REQUIRE(co_await f.registry->create_subresource(pods(), "default", "p", "binding", binding, {}));
+    const auto bound = f.registry->get(pods(), "default", "p").value();
+    Json wanted = made.value()->parse();
+    wanted["metadata"]["resourceVersion"] = std::to_string(bound->resource_version());
+    wanted["metadata"]["annotations"] = {{"note", "\"a\""}};
+    wanted["metadata"]["labels"] = {{"app", "y"}, {"b", "c"}};
+    wanted["spec"]["nodeName"] = "n1";
+    wanted["status"]["conditions"] = at(bound->parse(), "status", "conditions");
+    CHECK(bound->bytes() == dump_json(wanted));
+    CHECK(bound->label("app") == "y");
+    auto gone = co_await f.registry->create_subresource(pods(), "default", "q", "binding", binding, {});
+    CHECK(gone.error().code == Code::kNotFound);
+  });
+}
+
 TEST_CASE("scale reads and writes a deployment") {
   Fixture f;
   f.run([&]() -> Task<void> {
