@@ -1,6 +1,7 @@
 #include "brume/client/volumes.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <set>
 
@@ -21,6 +22,11 @@ std::vector<std::string> strings(const Json& list) {
 
 api::Quantity quantity(const Json& value) {
   return api::quantity_or_zero(value.is_number() ? value.dump() : std::string(str(value)));
+}
+
+// Not find(), which would stop at each quotation mark.
+bool holds(std::string_view text, std::string_view part) {
+  return ::memmem(text.data(), text.size(), part.data(), part.size()) != nullptr;
 }
 
 bool contains(const std::vector<std::string>& list, std::string_view item) {
@@ -229,9 +235,7 @@ std::string foreign_claim(const api::Object& pod, const api::Object& claim) {
 
 void index_by_claim(const api::Object& pod, std::vector<std::string>& values) {
   // Most pods have no claim, and a look at the bytes is cheaper than a DOM.
-  const auto& bytes = pod.bytes();
-  if (bytes.find("\"persistentVolumeClaim\"") == std::string::npos && bytes.find("\"ephemeral\"") == std::string::npos)
-    return;
+  if (!holds(pod.bytes(), "\"persistentVolumeClaim\"") && !holds(pod.bytes(), "\"ephemeral\"")) return;
   const Json value = pod.parse();
   const Json& volumes = at(value, "spec", "volumes");
   if (!volumes.is_array()) return;

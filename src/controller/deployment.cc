@@ -39,7 +39,7 @@ DeploymentController::DeploymentController(Context& context)
   pods_.add_handler({.added = nullptr,
                      .updated =
                          [this](const ObjectPtr&, const ObjectPtr& now) {
-                           if (context_.pods.of(now).finished()) pod_gone(now);
+                           if (now->controller() != nullptr && context_.pods.of(now).finished()) pod_gone(now);
                          },
                      .deleted = [this](const ObjectPtr& last) { pod_gone(last); }});
 }

@@ -127,7 +127,7 @@ void DisruptionController::pod_changed(const ObjectPtr& old, const ObjectPtr& no
 
 // In what time the pod's condition DisruptionTarget is stale; nothing when it has none that can become so.
 std::optional<WallTime::duration> DisruptionController::stale_in(const ObjectPtr& pod) {
-  if (pod->deleting() || pod->bytes().find("\"DisruptionTarget\"") == std::string::npos) return {};
+  if (pod->deleting() || pod->bytes().find("DisruptionTarget\"") == std::string::npos) return {};
   if (context_.pods.decode(*pod).finished()) return {};
   const Json value = pod->parse();
   const auto& condition = client::find_condition(at(value, "status"), "DisruptionTarget");

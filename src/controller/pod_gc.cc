@@ -2,6 +2,7 @@
 // those that were deleted before they had a node. And old events.
 #include <algorithm>
 
+#include "brume/api/selector.h"
 #include "brume/client/taints.h"
 #include "make.h"
 
@@ -45,16 +46,18 @@ class PodGc final : public Controller {
            std::any_of(taints.begin(), taints.end(), [](const auto& taint) { return taint.key == kOutOfService; });
   }
 
+  // Each version of each pod comes by here: two fields are found sooner than a view is made.
   void look(const ObjectPtr& pod) {
-    const auto& view = context_.pods.of(pod);
-    if (view.node_name.empty()) {
+    const auto node_name = api::field_value(pod->bytes(), "spec.nodeName");
+    if (node_name.empty()) {
       if (pod->deleting()) enqueue(pod);
     } else if (nodes_.has_synced()) {
-      const auto node = nodes_.get(view.node_name);
+      const auto node = nodes_.get(node_name);
       if (!node) queue_.add_after(pod->key(), kNodeQuarantine);
       if (node && pod->deleting() && out_of_service(*node)) enqueue(pod);
     }
-    if (view.finished()) queue_.add(std::string(kFinished));
+    const auto phase = api::field_value(pod->bytes(), "status.phase");
+    if (phase == "Succeeded" || phase == "Failed") queue_.add(std::string(kFinished));
   }
 
   void synced() override {

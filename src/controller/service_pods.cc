@@ -1,5 +1,7 @@
 #include "service_pods.h"
 
+#include <algorithm>
+
 namespace brume::controller {
 
 std::optional<int> ServicePort::resolve(const PodView& pod) const {
@@ -77,6 +79,15 @@ ServiceController::ServiceController(Context& context, std::string name)
                      .deleted = [this](const ObjectPtr& last) { enqueue_for(last); }});
 }
 
+// Whether any service selects the pod as it was or is: what changed need not be decoded for others.
+bool ServiceController::selected(const Object& old, const Object& now) {
+  const auto services = services_.list(now.ns());
+  return std::any_of(services.begin(), services.end(), [&](const ObjectPtr& service) {
+    const auto& view = services_views_.of(service);
+    return view.selects && (view.selector.matches(now.labels()) || view.selector.matches(old.labels()));
+  });
+}
+
 void ServiceController::enqueue_for(const ObjectPtr& pod) {
   for (const auto& service : services_.list(pod->ns())) {
     const auto& view = services_views_.of(service);
@@ -85,6 +96,7 @@ void ServiceController::enqueue_for(const ObjectPtr& pod) {
 }
 
 void ServiceController::pod_changed(const ObjectPtr& old, const ObjectPtr& now) {
+  if (!selected(*old, *now)) return;
   // The old version's view is dropped by now: decode it aside.
   const PodView before = context_.pods.decode(*old);
   const PodView& after = context_.pods.of(now);

@@ -54,6 +54,7 @@ class ServiceController : public Controller {
 
  private:
   void pod_changed(const ObjectPtr& old, const ObjectPtr& now);
+  [[nodiscard]] bool selected(const Object& old, const Object& now);
   void enqueue_for(const ObjectPtr& pod);
   client::Projection<ServiceView> services_views_;
 };

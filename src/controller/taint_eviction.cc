@@ -29,9 +29,9 @@ class TaintEviction final : public Controller {
           return all;
         }) {
     pods_.add_index(kByNode, index_by_node);
+    // Each version of each pod comes by here, and hardly ever is a node tainted.
     const auto look = [this](const ObjectPtr& pod) {
-      const auto node = nodes_.get(context_.pods.of(pod).node_name);
-      if (node && !taints_.of(node).empty()) enqueue(pod);
+      if (!tainted_.empty() && tainted_.contains(context_.pods.of(pod).node_name)) enqueue(pod);
     };
     pods_.add_handler({.added = look,
                        .updated = [look](const ObjectPtr&, const ObjectPtr& now) { look(now); },
