@@ -208,27 +208,44 @@ Status coerce_object(const Type& type, Json& value, const Place* parent) {
   return fill_always(type, value, parent);
 }
 
-void collect_unknown(const Type& type, const Json& value, const std::string& path, std::vector<std::string>& out);
+// Where a member or an item stands, down from the root, on the stack: its path is written only if it is told.
+struct Step {
+  const Step* parent = nullptr;
+  std::string_view name;
+  std::size_t index = 0;  // of an item, which has no name
+};
 
-void collect_unknown_in(const Field& field, const Json& value, const std::string& path, std::vector<std::string>& out) {
+std::string step_path(const Step* step) {
+  if (step == nullptr) return {};
+  auto path = step_path(step->parent);
+  if (step->name.data() == nullptr) return path += '[' + std::to_string(step->index) + ']';
+  if (!path.empty()) path += '.';
+  return path += step->name;
+}
+
+void collect_unknown(const Type& type, const Json& value, const Step* parent, std::vector<std::string>& out);
+
+void collect_unknown_in(const Field& field, const Json& value, const Step& here, std::vector<std::string>& out) {
   if (field.kind == Kind::kObject && value.is_object()) {
-    collect_unknown(*field.type, value, path, out);
+    collect_unknown(*field.type, value, &here, out);
   } else if (field.kind == Kind::kList && value.is_array()) {
     for (std::size_t i = 0; i < value.size(); ++i) {
-      collect_unknown_in(*field.item, value[i], path + '[' + std::to_string(i) + ']', out);
+      collect_unknown_in(*field.item, value[i], {.parent = &here, .name = {}, .index = i}, out);
     }
   } else if (field.kind == Kind::kMap && value.is_object() && field.item->kind >= Kind::kObject) {
-    for (const auto& [key, item] : value.items()) collect_unknown_in(*field.item, item, path + '.' + key, out);
+    for (const auto& [key, item] : value.get_ref<const Json::object_t&>()) {
+      collect_unknown_in(*field.item, item, {.parent = &here, .name = key}, out);
+    }
   }
 }
 
-void collect_unknown(const Type& type, const Json& value, const std::string& path, std::vector<std::string>& out) {
-  for (const auto& [key, item] : value.items()) {
-    auto name = path.empty() ? key : path + '.' + key;
+void collect_unknown(const Type& type, const Json& value, const Step* parent, std::vector<std::string>& out) {
+  for (const auto& [key, item] : value.get_ref<const Json::object_t&>()) {
+    const Step here{.parent = parent, .name = key};
     if (const Field* field = find_field(type, key)) {
-      collect_unknown_in(*field, item, name, out);
+      collect_unknown_in(*field, item, here, out);
     } else if (!type.preserve_unknown) {
-      out.push_back("unknown field \"" + name + '"');
+      out.push_back("unknown field \"" + step_path(&here) + '"');
     }
   }
 }
@@ -237,7 +254,7 @@ void collect_unknown(const Type& type, const Json& value, const std::string& pat
 
 std::vector<std::string> unknown_fields(const Type& type, const Json& value) {
   std::vector<std::string> out;
-  if (value.is_object()) collect_unknown(type, value, {}, out);
+  if (value.is_object()) collect_unknown(type, value, nullptr, out);
   return out;
 }
 

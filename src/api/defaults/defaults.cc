@@ -21,13 +21,11 @@ Json* array_in(Json& object, std::string_view key) {
   return it != object.end() && it->is_array() ? &*it : nullptr;
 }
 
-namespace {
 bool is_zero(const Json& value) {
   if (value.is_string()) return str(value).empty();
   if (value.is_number()) return value == 0;
   return value.is_null() || (value.is_structured() && value.empty());
 }
-}  // namespace
 
 bool is_empty(const Json& object, std::string_view key) { return is_zero(at(object, key)); }
 
@@ -53,6 +51,13 @@ void round_to_milli(Json& list) {
   }
 }
 
+// A default as the tables have it: nearly always a plain word, which needs no parser.
+Json literal_value(std::string_view literal) {
+  const bool quoted = literal.size() >= 2 && literal.front() == '"' && literal.back() == '"';
+  if (quoted && literal.find('\\') == std::string_view::npos) return literal.substr(1, literal.size() - 2);
+  return parse_json(literal).value_or(Json());
+}
+
 void fill_field(const Field& field, Json& value) {
   if (field.kind == Kind::kObject) {
     apply_literal_defaults(*field.type, value);
@@ -69,15 +74,15 @@ void fill_field(const Field& field, Json& value) {
 void apply_literal_defaults(const Type& type, Json& object) {
   if (!object.is_object()) return;
   for (const Field& field : type.fields) {
-    auto literal = field.default_json();
-    if (!literal.empty()) {
-      const Json& value = at(object, field.name);
-      if (value.is_null() || (field.zero_unset && defaults::is_empty(object, field.name))) {
-        if (auto parsed = parse_json(literal)) object[field.name] = std::move(*parsed);
-      }
-    }
-    auto it = object.find(field.name);
-    if (it != object.end()) fill_field(field, *it);
+    const auto literal = field.default_json();
+    if (literal.empty()) continue;
+    const Json& value = at(object, field.name);
+    if (value.is_null() || (field.zero_unset && defaults::is_zero(value))) object[field.name] = literal_value(literal);
+  }
+  // An object has fewer members than its type has fields.
+  for (auto& [name, value] : object.get_ref<Json::object_t&>()) {
+    if (!value.is_structured()) continue;
+    if (const Field* field = find_field(type, name)) fill_field(*field, value);
   }
 }
 

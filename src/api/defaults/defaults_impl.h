@@ -11,7 +11,8 @@ namespace brume::api::defaults {
 [[nodiscard]] Json* object_in(Json& object, std::string_view key);
 [[nodiscard]] Json* array_in(Json& object, std::string_view key);
 /// Absent, null, "", 0, [] or {}.
-[[nodiscard]] bool is_empty(const Json& object, std::string_view key);
+[[nodiscard]] bool is_zero(const Json& value);
+bool is_empty(const Json& object, std::string_view key);
 /// Sets the member if it is absent or null; if_empty: if is_empty().
 void set_absent(Json& object, std::string_view key, Json value);
 void set_empty(Json& object, std::string_view key, Json value);

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "brume/api/selector.h"
 #include "plugins.h"
 
 namespace brume::apiserver {
@@ -48,9 +49,8 @@ class Priority : public AdmissionPlugin {
   [[nodiscard]] Computed default_class() const {
     Computed chosen;
     for (const auto& object : objects_.all(classes(), "")) {
-      const Json json = object->parse();
-      if (!flag(json, "globalDefault")) continue;
-      const Computed candidate = from_class(json);
+      if (api::field_value(object->bytes(), "globalDefault") != "true") continue;
+      const Computed candidate = from_class(object->parse());
       if (chosen.class_name.empty() || candidate.value < chosen.value) chosen = candidate;
     }
     return chosen;

@@ -1,6 +1,7 @@
 // Every pod runs as a service account and finds its token at the usual place.
 #include <algorithm>
 
+#include "brume/api/projection.h"
 #include "brume/base/random.h"
 #include "plugins.h"
 
@@ -13,14 +14,22 @@ constexpr std::string_view kVolumePrefix = "kube-api-access-";
 constexpr std::int64_t kTokenSeconds = 3607;
 constexpr int kFileMode = 0644;
 
-Json token_volume(const std::string& name) {
+Json token_sources() {
   Json sources = Json::array();
   sources.push_back({{"serviceAccountToken", {{"path", "token"}, {"expirationSeconds", kTokenSeconds}}}});
   const Json ca = {{"key", "ca.crt"}, {"path", "ca.crt"}};
   sources.push_back({{"configMap", {{"name", "kube-root-ca.crt"}, {"items", Json::array({ca})}}}});
   const Json field = {{"path", "namespace"}, {"fieldRef", {{"apiVersion", "v1"}, {"fieldPath", "metadata.namespace"}}}};
   sources.push_back({{"downwardAPI", {{"items", Json::array({field})}}}});
-  return {{"name", name}, {"projected", {{"defaultMode", kFileMode}, {"sources", std::move(sources)}}}};
+  return sources;
+}
+
+Json token_volume(const std::string& name) {
+  static const Json kProjected{{"defaultMode", kFileMode}, {"sources", token_sources()}};  // a copy is quicker made
+  Json volume = Json::object();
+  volume["name"] = name;
+  volume["projected"] = kProjected;
+  return volume;
 }
 
 bool wants_token(const Json& account, const Json& spec) {
@@ -106,7 +115,8 @@ class ServiceAccount : public AdmissionPlugin {
       return forbid(request, "error looking up service account " + request.ns + "/" + name + ": serviceaccount \"" +
                                  name + "\" not found");
     }
-    const Json account = object->parse();
+    static const api::Projection kRead({"automountServiceAccountToken", "imagePullSecrets"});
+    const Json account = kRead.parse(object->bytes());
     if (wants_token(account, spec)) add_token(spec);
     const Json& pull = at(account, "imagePullSecrets");
     if (pull.is_array() && !pull.empty() &&
