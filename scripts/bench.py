@@ -184,6 +184,8 @@ class Bench:
         """The servers' own processes, add-ons and shims included, the bench's pods not: it is asked while none run."""
         return children_of(self.roots)
 
+    cpu_of = staticmethod(cpu_seconds)
+
     @contextlib.contextmanager
     def cpu(self):
         """Gives a function for the servers' CPU seconds in the block, without what the pods use."""
