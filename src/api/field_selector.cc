@@ -161,6 +161,7 @@ bool descend(JsonCursor& in, std::string_view path, std::string& out) {
   auto head = path.substr(0, dot);
   if (in.peek() != '{') return in.skip(), true;
   return in.object([&](std::string_view key) {
+    if (key > head) return false;  // keys are sorted: there is none
     if (key != head) return in.skip(), true;
     if (dot == std::string_view::npos) {
       out = scalar_text(in);
@@ -178,6 +179,12 @@ std::string field_value(std::string_view bytes, std::string_view path) {
   std::string out;
   descend(in, path, out);
   return out;
+}
+
+std::string field_value(const Object& object, std::string_view path) {
+  if (path.starts_with("spec.")) return field_value(object.from_spec(), path.substr(5));
+  if (path.starts_with("status.")) return field_value(object.from_status(), path.substr(7));
+  return field_value(object.bytes(), path);
 }
 
 std::vector<std::string_view> selectable_fields(const Resource& resource) {
@@ -219,9 +226,8 @@ bool FieldSelector::matches(const Object& object) const {
     } else if (requirement.field == "metadata.namespace") {
       value = object.ns();
     } else {
-      value = field_value(object.bytes(), requirement.path);
-      if (value.empty() && !requirement.second_path.empty())
-        value = field_value(object.bytes(), requirement.second_path);
+      value = field_value(object, requirement.path);
+      if (value.empty() && !requirement.second_path.empty()) value = field_value(object, requirement.second_path);
       if (value.empty()) value = requirement.absent;
     }
     if ((value == requirement.value) == requirement.negate) return false;

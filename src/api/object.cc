@@ -21,6 +21,7 @@ struct Header {
   bool has_metadata = false;
   bool metadata_empty = true;
   bool splice_first = true;                // resourceVersion would be the first key of metadata
+  std::size_t spec_at = 0, status_at = 0;  // where these values begin
   std::size_t splice = 0;                  // where it belongs: after the brace, or after the value before it
   std::size_t old_begin = 0, old_end = 0;  // the value of a resourceVersion that is there already
 };
@@ -91,6 +92,8 @@ bool read_header(std::string_view bytes, Header& out) {
     if (key == "apiVersion") return out.api_version = in.string_or_empty(), true;
     if (key == "kind") return out.kind = in.string_or_empty(), true;
     if (key == "metadata") return in.peek() == '{' && read_metadata(in, out);
+    if (key == "spec") out.spec_at = in.position();
+    if (key == "status") out.status_at = in.position();
     return in.skip(), true;
   });
   std::sort(out.labels.begin(), out.labels.end());
@@ -121,6 +124,8 @@ struct ObjectBuilder {
     object.ns_ = std::move(header.ns);
     object.name_ = std::move(header.name);
     object.uid_ = std::move(header.uid);
+    object.spec_at_ = static_cast<std::uint32_t>(header.spec_at);
+    object.status_at_ = static_cast<std::uint32_t>(header.status_at);
     object.resource_version_ = parse_int(header.resource_version).value_or(0);
     object.generation_ = header.generation;
     object.labels_ = std::move(header.labels);
@@ -150,6 +155,10 @@ Result<ObjectPtr> Object::from_stored(std::string_view bytes, std::int64_t revis
   if (!read_header(bytes, header)) return fail(Code::kCorrupt, "a stored object is not valid");
   std::shared_ptr<Object> object(new Object());
   object->bytes_ = with_revision(bytes, header, revision);
+  // Both stand behind the metadata, which has grown.
+  for (auto* at : {&header.spec_at, &header.status_at}) {
+    if (*at > header.splice) *at += object->bytes_.size() - bytes.size();
+  }
   ObjectBuilder::fill(*object, std::move(header));
   object->resource_version_ = revision;
   return ObjectPtr(std::move(object));

@@ -47,7 +47,7 @@ Json metrics_head(const api::Resource& resource, const api::Object& object, Wall
 }
 
 std::string node_of(const api::Resource& resource, const api::Object& object) {
-  return resource.namespaced ? api::field_value(object.bytes(), "spec.nodeName") : object.name();
+  return resource.namespaced ? api::field_value(object, "spec.nodeName") : object.name();
 }
 
 /// The core resource that the metrics are about.

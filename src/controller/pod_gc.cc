@@ -48,7 +48,7 @@ class PodGc final : public Controller {
 
   // Each version of each pod comes by here: two fields are found sooner than a view is made.
   void look(const ObjectPtr& pod) {
-    const auto node_name = api::field_value(pod->bytes(), "spec.nodeName");
+    const auto node_name = api::field_value(*pod, "spec.nodeName");
     if (node_name.empty()) {
       if (pod->deleting()) enqueue(pod);
     } else if (nodes_.has_synced()) {
@@ -56,7 +56,7 @@ class PodGc final : public Controller {
       if (!node) queue_.add_after(pod->key(), kNodeQuarantine);
       if (node && pod->deleting() && out_of_service(*node)) enqueue(pod);
     }
-    const auto phase = api::field_value(pod->bytes(), "status.phase");
+    const auto phase = api::field_value(*pod, "status.phase");
     if (phase == "Succeeded" || phase == "Failed") queue_.add(std::string(kFinished));
   }
 

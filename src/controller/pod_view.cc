@@ -92,7 +92,7 @@ PodView decode_pod(const api::Object& pod) {
 }
 
 void index_by_node(const api::Object& pod, std::vector<std::string>& values) {
-  auto node = api::field_value(pod.bytes(), "spec.nodeName");
+  auto node = api::field_value(pod, "spec.nodeName");
   if (!node.empty()) values.push_back(std::move(node));
 }
 

@@ -13,12 +13,12 @@ constexpr auto kAfterConflict = std::chrono::milliseconds(20);
 constexpr auto kSchedulingTime = std::chrono::seconds(15);
 
 void index_by_volume(const Object& claim, std::vector<std::string>& values) {
-  if (auto name = api::field_value(claim.bytes(), "spec.volumeName"); !name.empty()) values.push_back(std::move(name));
+  if (auto name = api::field_value(claim, "spec.volumeName"); !name.empty()) values.push_back(std::move(name));
 }
 
 void index_by_claim_ref(const Object& volume, std::vector<std::string>& values) {
-  const auto name = api::field_value(volume.bytes(), "spec.claimRef.name");
-  if (!name.empty()) values.push_back(api::field_value(volume.bytes(), "spec.claimRef.namespace") + "/" + name);
+  const auto name = api::field_value(volume, "spec.claimRef.name");
+  if (!name.empty()) values.push_back(api::field_value(volume, "spec.claimRef.namespace") + "/" + name);
 }
 
 }  // namespace
@@ -56,18 +56,18 @@ VolumeBinding::VolumeBinding(Context& context)
 void VolumeBinding::volume_changed(const ObjectPtr& now) {
   enqueue_volume(now->name());
   for (const auto& claim : claims_.index(kByVolume, now->name())) enqueue_claim(claim->key());
-  if (api::field_value(now->bytes(), "status.phase") == "Available") enqueue_unbound();
+  if (api::field_value(*now, "status.phase") == "Available") enqueue_unbound();
 }
 
 void VolumeBinding::claim_gone(const ObjectPtr& last) {
   fresh_claims_.forget(last->key());
-  if (const auto name = api::field_value(last->bytes(), "spec.volumeName"); !name.empty()) enqueue_volume(name);
+  if (const auto name = api::field_value(*last, "spec.volumeName"); !name.empty()) enqueue_volume(name);
   for (const auto& volume : volumes_.index(kByClaimRef, last->key())) enqueue_volume(volume->name());
 }
 
 void VolumeBinding::enqueue_unbound() {
   claims_.each([this](const ObjectPtr& claim) {
-    if (api::field_value(claim->bytes(), "spec.volumeName").empty()) enqueue_claim(claim->key());
+    if (api::field_value(*claim, "spec.volumeName").empty()) enqueue_claim(claim->key());
   });
 }
 

@@ -171,7 +171,7 @@ Task<Status> VolumeBinding::sync_bound(ObjectPtr claim, ClaimView view) {
 }
 
 Task<Status> VolumeBinding::lose(ObjectPtr claim, std::string_view reason, std::string message) {
-  if (api::field_value(claim->bytes(), "status.phase") == "Lost") co_return Status{};
+  if (api::field_value(*claim, "status.phase") == "Lost") co_return Status{};
   auto written = co_await set_claim_status(claim, "Lost", nullptr);
   if (!written) co_return fail(written.error());
   events_.warning(*claim, reason, std::move(message));

@@ -124,7 +124,7 @@ Task<Status> VolumeBinding::sync_volume(ObjectPtr volume) {
 }
 
 Task<Status> VolumeBinding::release(ObjectPtr volume) {
-  const auto phase = api::field_value(volume->bytes(), "status.phase");
+  const auto phase = api::field_value(*volume, "status.phase");
   if (phase != "Released" && phase != "Failed") {
     BRUME_CO_TRY(volume, co_await set_volume_phase(volume, "Released"));
   }
@@ -153,7 +153,7 @@ Task<Status> VolumeBinding::reclaim(ObjectPtr volume) {
 }
 
 Task<Status> VolumeBinding::set_failed(ObjectPtr volume, std::string_view reason, std::string message) {
-  if (api::field_value(volume->bytes(), "status.phase") == "Failed") co_return Status{};
+  if (api::field_value(*volume, "status.phase") == "Failed") co_return Status{};
   auto written = co_await set_volume_phase(volume, "Failed", message);
   if (!written) co_return fail(written.error());
   events_.warning(**written, reason, std::move(message));
@@ -161,7 +161,7 @@ Task<Status> VolumeBinding::set_failed(ObjectPtr volume, std::string_view reason
 }
 
 Task<Result<ObjectPtr>> VolumeBinding::set_volume_phase(ObjectPtr volume, std::string_view phase, std::string message) {
-  if (api::field_value(volume->bytes(), "status.phase") == phase) co_return volume;
+  if (api::field_value(*volume, "status.phase") == phase) co_return volume;
   Json value = volume->parse();
   value["status"]["phase"] = phase;
   value["status"].erase("message");

@@ -22,15 +22,11 @@ class VolumeExpand final : public Controller {
   }
 
  private:
-  static std::string request(const Object& claim) {
-    return api::field_value(claim.bytes(), "spec.resources.requests.storage");
-  }
-  static std::string capacity(const Object& claim) {
-    return api::field_value(claim.bytes(), "status.capacity.storage");
-  }
+  static std::string request(const Object& claim) { return api::field_value(claim, "spec.resources.requests.storage"); }
+  static std::string capacity(const Object& claim) { return api::field_value(claim, "status.capacity.storage"); }
 
   void consider(const Object& claim) {
-    if (api::field_value(claim.bytes(), "status.phase") != "Bound") return;
+    if (api::field_value(claim, "status.phase") != "Bound") return;
     if (api::quantity_or_zero(request(claim)) > api::quantity_or_zero(capacity(claim))) queue_.add(claim.key());
   }
 

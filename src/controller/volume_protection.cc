@@ -106,7 +106,7 @@ class VolumeProtection final : public Controller {
     if (!volume) co_return Status{};
     const bool there = has(*volume, client::kVolumeProtection);
     if (volume->deleting()) {
-      if (!there || api::field_value(volume->bytes(), "status.phase") == "Bound") co_return Status{};
+      if (!there || api::field_value(*volume, "status.phase") == "Bound") co_return Status{};
     } else if (there) {
       co_return Status{};
     }

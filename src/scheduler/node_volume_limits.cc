@@ -33,7 +33,7 @@ class NodeVolumeLimits final : public Plugin {
         csi_nodes_(handle.informers.informer("csinodes.storage.k8s.io")),
         attachments_(handle.informers.informer("volumeattachments.storage.k8s.io")) {
     attachments_.add_index(kByNode, [](const api::Object& attachment, std::vector<std::string>& values) {
-      values.push_back(api::field_value(attachment.bytes(), "spec.nodeName"));
+      values.push_back(api::field_value(attachment, "spec.nodeName"));
     });
   }
 
@@ -110,8 +110,8 @@ class NodeVolumeLimits final : public Plugin {
       const auto view = client::decode_claim(*claim);
       const auto bound = view.volume_name.empty() ? nullptr : volumes_.get(view.volume_name);
       if (bound) {
-        const auto driver = api::field_value(bound->bytes(), "spec.csi.driver");
-        const auto handle = api::field_value(bound->bytes(), "spec.csi.volumeHandle");
+        const auto driver = api::field_value(*bound, "spec.csi.driver");
+        const auto handle = api::field_value(*bound, "spec.csi.volumeHandle");
         if (!driver.empty() && !handle.empty()) out[driver + "/" + handle] = driver;
         continue;
       }
@@ -126,11 +126,11 @@ class NodeVolumeLimits final : public Plugin {
 
   void add_attachments(const std::string& node, Volumes& out) const {
     for (const auto& attachment : attachments_.index(kByNode, node)) {
-      const auto driver = api::field_value(attachment->bytes(), "spec.attacher");
-      const auto name = api::field_value(attachment->bytes(), "spec.source.persistentVolumeName");
+      const auto driver = api::field_value(*attachment, "spec.attacher");
+      const auto name = api::field_value(*attachment, "spec.source.persistentVolumeName");
       const auto volume = name.empty() ? nullptr : volumes_.get(name);
       if (!volume || driver.empty()) continue;
-      const auto handle = api::field_value(volume->bytes(), "spec.csi.volumeHandle");
+      const auto handle = api::field_value(*volume, "spec.csi.volumeHandle");
       if (!handle.empty()) out[driver + "/" + handle] = driver;
     }
   }

@@ -229,7 +229,7 @@ bool tells_resources(const api::Object& pod) {
 
 void note_start(PodInfo& pod) {
   if (pod.started != 0) return;
-  const auto time = parse_rfc3339(api::field_value(pod.object->bytes(), "status.startTime"));
+  const auto time = parse_rfc3339(api::field_value(*pod.object, "status.startTime"));
   if (time) pod.started = std::chrono::duration_cast<std::chrono::seconds>(time->time_since_epoch()).count();
 }
 
@@ -238,7 +238,7 @@ PodPtr assemble(const ObjectPtr& pod, std::shared_ptr<const PodSpec> spec) {
   out->object = pod;
   out->footprint = std::shared_ptr<const Footprint>(spec, &spec->footprint);
   out->spec = std::move(spec);
-  if (api::field_value(pod->bytes(), "spec.nodeName").empty()) return out;
+  if (api::field_value(*pod, "spec.nodeName").empty()) return out;
   note_start(*out);
   if (!tells_resources(*pod)) return out;
   const Json value = pod->parse();

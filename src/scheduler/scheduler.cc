@@ -196,7 +196,7 @@ void Scheduler::State::put_back(SchedulingQueue::Entry entry, const Verdict& ver
   const auto& pod = *entry.pod;
   const auto now = pods.get(pod.ns(), pod.name());
   // Gone, or bound by someone else: the informer tells, or has told.
-  if (!now || now->uid() != pod.uid() || now->deleting() || !api::field_value(now->bytes(), "spec.nodeName").empty()) {
+  if (!now || now->uid() != pod.uid() || now->deleting() || !api::field_value(*now, "spec.nodeName").empty()) {
     return;
   }
   const bool rejected = verdict.rejected();

@@ -20,7 +20,7 @@ bool PodSelector::matches(const PodInfo& pod, const api::StringMap& namespace_la
   return labels.matches(pod.object->labels());
 }
 
-std::string PodInfo::nominated_node() const { return api::field_value(object->bytes(), "status.nominatedNodeName"); }
+std::string PodInfo::nominated_node() const { return api::field_value(*object, "status.nominatedNodeName"); }
 
 // Nodes
 // ------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ namespace brume::scheduler {
 namespace {
 
 bool finished(const api::Object& pod) {
-  const auto phase = api::field_value(pod.bytes(), "status.phase");
+  const auto phase = api::field_value(pod, "status.phase");
   return phase == "Succeeded" || phase == "Failed";
 }
 
@@ -115,7 +115,7 @@ void Scheduler::State::node_gone(const ObjectPtr& node) {
 
 void Scheduler::State::pod_set(const ObjectPtr& pod) {
   if (finished(*pod)) return pod_gone(pod);
-  const auto node = api::field_value(pod->bytes(), "spec.nodeName");
+  const auto node = api::field_value(*pod, "spec.nodeName");
   if (!node.empty()) return pod_assigned(pod, node);
   pod_waits(pod);
 }
@@ -148,7 +148,7 @@ void Scheduler::State::pod_waits(const ObjectPtr& pod) {
   }
   // It waits for its permit or its binding is being written: the pod in the copy is behind what is known here.
   if (cache.node_of(pod->uid()) != nullptr) return;
-  const auto name = api::field_value(pod->bytes(), "spec.schedulerName");
+  const auto name = api::field_value(*pod, "spec.schedulerName");
   auto* own = profile(name.empty() ? "default-scheduler" : name);
   if (own == nullptr) return;
   const auto* entry = queue->find(pod->uid());

@@ -42,6 +42,9 @@ class Object {
 
   /// Canonical JSON: keys sorted, no white space.
   [[nodiscard]] const std::string& bytes() const { return bytes_; }
+  /// The bytes from the value of `spec` or `status` on, "" without one: a look for something in there may begin there.
+  [[nodiscard]] std::string_view from_spec() const { return from(spec_at_); }
+  [[nodiscard]] std::string_view from_status() const { return from(status_at_); }
   /// A DOM of the bytes: parsed anew at each call, so keep it.
   [[nodiscard]] Json parse() const;
 
@@ -65,7 +68,11 @@ class Object {
  private:
   friend struct ObjectBuilder;
   Object() = default;
+  [[nodiscard]] std::string_view from(std::uint32_t at) const {
+    return at == 0 ? std::string_view() : std::string_view(bytes_).substr(at);
+  }
   std::string bytes_;
+  std::uint32_t spec_at_ = 0, status_at_ = 0;
   std::string api_version_, kind_, ns_, name_, uid_;
   std::int64_t resource_version_ = 0;
   std::int64_t generation_ = 0;

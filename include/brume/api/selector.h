@@ -87,5 +87,7 @@ class FieldSelector {
 /// The value at a dotted path of canonical bytes as selectors compare it: a string as it is, numbers and booleans as
 /// text, "" when absent. No DOM is made.
 [[nodiscard]] std::string field_value(std::string_view bytes, std::string_view path);
+/// The same of an object, whose spec and status are found at once.
+[[nodiscard]] std::string field_value(const Object& object, std::string_view path);
 
 }  // namespace brume::api

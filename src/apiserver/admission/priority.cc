@@ -49,7 +49,7 @@ class Priority : public AdmissionPlugin {
   [[nodiscard]] Computed default_class() const {
     Computed chosen;
     for (const auto& object : objects_.all(classes(), "")) {
-      if (api::field_value(object->bytes(), "globalDefault") != "true") continue;
+      if (api::field_value(*object, "globalDefault") != "true") continue;
       const Computed candidate = from_class(object->parse());
       if (chosen.class_name.empty() || candidate.value < chosen.value) chosen = candidate;
     }

@@ -136,7 +136,20 @@ TEST_CASE("field values of odd bytes") {
   CHECK(field_value(R"({"a":{"b":[1]}})", "a.b").empty());
   CHECK(field_value(R"({"a":{"b":null}})", "a.b").empty());
   CHECK(field_value(R"({"a":"x"})", "a.b").empty());
-  CHECK(field_value(R"({"x":"}{\"","a":"q\"A"})", "a") == "q\"A");
+  for (const char* text :
+       {R"({"kind":"Pod","metadata":{"name":"p"},"spec":{"a":"1","nodeName":"n"},"status":{"phase":"P"}})",
+        R"({"metadata":{"name":"p","resourceVersion":"1","uid":"u"},"spec":{"nodeName":"n"},"status":{"phase":"P"}})",
+        R"({"metadata":{},"spec":{"nodeName":"n"},"status":{"phase":"P"}})"}) {
+    for (const auto& object : {Object::from_stored(text, 123456), Object::from_json(*parse_json(text))}) {
+      REQUIRE(object);
+      CHECK(field_value(**object, "spec.nodeName") == "n");
+      CHECK(field_value(**object, "spec.none").empty());
+      CHECK(field_value(**object, "status.phase") == "P");
+      CHECK(field_value(**object, "metadata.name") == (*object)->name());
+    }
+  }
+  CHECK(field_value(**Object::from_stored(R"({"metadata":{"name":"p"}})", 7), "spec.nodeName").empty());
+  CHECK(field_value(R"({"A":"}{\"","a":"q\"A"})", "a") == "q\"A");
   CHECK(field_value("{", "a").empty());
   CHECK(field_value("", "a").empty());
 }
