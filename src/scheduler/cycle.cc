@@ -12,6 +12,15 @@ namespace {
 constexpr std::size_t kMinNodes = 100;
 constexpr int kMinPercentage = 5;
 
+/// Nodes are asked for from memory so many before their turn: a thousand do not stay in the nearest cache.
+constexpr std::size_t kAhead = 4;
+
+void fetch_ahead(const NodeInfo* node) {
+  constexpr std::size_t kLine = 64;
+  constexpr std::size_t kLines = 4;  // up to the resources
+  for (std::size_t i = 0; i < kLines; ++i) __builtin_prefetch(reinterpret_cast<const char*>(node) + i * kLine);
+}
+
 }  // namespace
 
 Cycle::Cycle(const NodeCache& cache) : cache_(cache), dice_(random_u64() | 1) {}
@@ -60,6 +69,7 @@ void Cycle::search(Profile& profile, CycleState& state, const PodInfo& pod, cons
   const auto wanted = nodes_to_find(all.size(), profile.percentage_of_nodes_to_score);
   std::size_t at = next_ % all.size();
   for (std::size_t seen = 0; seen < all.size() && feasible_.size() < wanted; ++seen) {
+    fetch_ahead(all[(at + kAhead) % all.size()]);
     if (try_node(profile, state, pod, *all[at], out)) break;
     if (++at == all.size()) at = 0;
   }

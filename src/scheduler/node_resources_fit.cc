@@ -39,7 +39,6 @@ namespace {
 
 using Code = Verdict::Code;
 
-constexpr std::array<const char*, Resources::kBasicCount> kBasicNames = {"cpu", "memory", "ephemeral-storage"};
 /// What an unused share of kMaxScore is worth at most in a shape (KubeSchedulerConfiguration's scores go to ten).
 constexpr std::int64_t kMaxShapeScore = 10;
 
@@ -135,25 +134,32 @@ class NodeResourcesFit final : public Plugin {
       out.add(Code::kUnschedulable, kTooMany);
     }
     const auto& wanted = pod.footprint->requests;
+    static thread_local const std::array<ReasonId, Resources::kBasicCount> kInsufficient = {
+        reason_id("Insufficient cpu"), reason_id("Insufficient memory"), reason_id("Insufficient ephemeral-storage")};
     for (std::size_t i = 0; i < wanted.basic.size(); ++i) {
-      check(wanted.basic[i], node.allocatable.basic[i], node.requested.basic[i], kBasicNames[i], reason_id, out);
+      const auto offered = node.allocatable.basic[i];
+      if (lacks(wanted.basic[i], offered, node.requested.basic[i])) {
+        out.add(gravity(wanted.basic[i], offered), kInsufficient[i]);
+      }
     }
     for (const auto& [id, amount] : wanted.extended) {
       const auto offered = node.allocatable.extended_of(id);
-      const auto taken = node.requested.extended_of(id);
-      if (amount > offered - taken && !ignored(resource_name(id))) {
-        // Users name these: the text is kept for this pod alone.
-        if (out.count < Verdict::kMaxReasons) check(amount, offered, taken, resource_name(id), passing_reason, out);
+      if (!lacks(amount, offered, node.requested.extended_of(id)) || ignored(resource_name(id))) continue;
+      // Users name these: the text is kept for this pod alone.
+      if (out.count < Verdict::kMaxReasons) {
+        out.add(gravity(amount, offered), passing_reason("Insufficient " + resource_name(id)));
       }
     }
     return out;
   }
 
+  static bool lacks(std::int64_t wanted, std::int64_t offered, std::int64_t taken) {
+    return wanted > 0 && wanted > offered - taken;
+  }
+
   // What the empty node could not hold will not fit when others go.
-  static void check(std::int64_t wanted, std::int64_t offered, std::int64_t taken, std::string_view what,
-                    ReasonId (*reason)(std::string_view), Verdict& out) {
-    if (wanted <= 0 || wanted <= offered - taken) return;
-    out.add(wanted > offered ? Code::kUnresolvable : Code::kUnschedulable, reason("Insufficient " + std::string(what)));
+  static Code gravity(std::int64_t wanted, std::int64_t offered) {
+    return wanted > offered ? Code::kUnresolvable : Code::kUnschedulable;
   }
 
   /// A pod went, or asks for less of something that `waiting` asks for.

@@ -159,20 +159,21 @@ class PodDecoder {
 PodPtr decode_pod(const ObjectPtr& pod);
 
 /// What a node offers, and what is taken of it.
+/// Its members stand in the order in which a search, which goes through hundreds of nodes for each pod, asks for them.
 struct NodeInfo {
-  ObjectPtr object;  ///< null: pods of a node that is not known (yet)
-  std::string name;
   std::uint32_t index = 0;  ///< its row in tables by node; small, and used again when it is gone
-  Resources allocatable = {};
-  std::int64_t allowed_pods = 0;
   bool unschedulable = false;
+  std::int64_t allowed_pods = 0;
   std::vector<client::Taint> taints = {};
-  std::unordered_map<std::string, std::int64_t> images = {};  ///< name to size in bytes
-
   std::vector<PodPtr> pods = {};
+  std::vector<HostPort> ports = {};
+  Resources allocatable = {};
   Resources requested = {};
   Resources scoring = {};
-  std::vector<HostPort> ports = {};
+
+  ObjectPtr object = {};  ///< null: pods of a node that is not known (yet)
+  std::string name = {};
+  std::unordered_map<std::string, std::int64_t> images = {};  ///< name to size in bytes
 
   void place(const PodPtr& pod);
   /// False when no pod of this uid is here.
