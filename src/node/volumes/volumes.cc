@@ -27,13 +27,12 @@ using linux_os::Fd;
 
 constexpr long kTmpfsMagic = 0x01021994;  // statfs(2)
 
-Status own_directory(const std::string& path, std::optional<std::uint32_t> group) {
+Status own_directory(const std::string& path, std::optional<std::uint32_t> group, mode_t mode) {
   BRUME_CHECK(linux_os::make_dirs(path, 0755));
   BRUME_TRY(Fd fd, linux_os::open_fd(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  mode_t mode = 0777;
   if (group) {
     if (::fchown(fd.get(), static_cast<uid_t>(-1), *group) != 0) return fail_errno(errno, "chown " + path);
-    mode = 02777;
+    mode |= S_ISGID;
   }
   if (::fchmod(fd.get(), mode) != 0) return fail_errno(errno, "chmod " + path);
   return {};
@@ -261,10 +260,10 @@ Status set_up_volume(const VolumePlan& plan) {
     case VolumePlan::Kind::kLocal: return set_up_local(plan);
     case VolumePlan::Kind::kDevice: return check_device(plan);
     case VolumePlan::Kind::kHostPath: return check_host_path(plan);
-    case VolumePlan::Kind::kDirectory: return own_directory(plan.path, plan.group);
-    case VolumePlan::Kind::kMemory:
-      BRUME_CHECK(mount_tmpfs(plan.path, plan.size_limit, 0777));
-      return own_directory(plan.path, plan.group);
+    case VolumePlan::Kind::kDirectory: return own_directory(plan.path, plan.group, 0777);
+    case VolumePlan::Kind::kMemory:  // the mode of a tmpfs that is mounted without one
+      BRUME_CHECK(mount_tmpfs(plan.path, plan.size_limit, 01777));
+      return own_directory(plan.path, plan.group, 01777);
     case VolumePlan::Kind::kFiles: {
       auto written = write_payload(plan.path, plan.files, plan.group);
       if (!written) return fail(written.error());

@@ -181,3 +181,20 @@ TEST_CASE("an emptyDir in memory is a tmpfs of its size, mounted once") {
   big.flush();
   CHECK_FALSE(big.good());
 }
+
+TEST_CASE("an emptyDir in memory is sticky like any tmpfs, and so is a sub-path made in it") {
+  if (::geteuid() != 0) return;
+  TempDir dir;
+  VolumePlan plan;
+  plan.kind = VolumePlan::Kind::kMemory;
+  plan.path = dir / "m";
+  plan.group = 123;
+  REQUIRE(set_up_volume(plan).has_value());
+  REQUIRE(bind_sub_path(plan.path, "made", dir / "t").has_value());
+  for (const char* name : {"m", "m/made", "t"}) {
+    struct stat st = {};
+    REQUIRE(::stat((dir / name).c_str(), &st) == 0);
+    CHECK((st.st_mode & 07777) == 03777);
+    CHECK(st.st_gid == 123);
+  }
+}
