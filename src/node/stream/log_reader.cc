@@ -5,8 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <limits>
 
 #include "brume/base/task.h"
 #include "brume/linux/fd.h"
@@ -34,6 +36,7 @@ void LogFollowers::wake() {
 namespace {
 
 constexpr std::size_t kBlock = 64 << 10;
+constexpr std::uint64_t kNoEnd = std::numeric_limits<std::uint64_t>::max();
 
 Result<linux_os::Fd> open_log(const std::string& path) {
   BRUME_TRY(linux_os::Fd fd, linux_os::open_fd(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
@@ -96,9 +99,9 @@ struct Block {
   Status status;
 };
 
-Block read_block(int fd) {
+Block read_block(int fd, std::uint64_t most) {
   Block block;
-  block.bytes.resize(kBlock);
+  block.bytes.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kBlock, most)));
   const ssize_t n = ::read(fd, block.bytes.data(), block.bytes.size());
   if (n < 0) block.status = fail_errno(errno, "read log");
   block.bytes.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
@@ -112,12 +115,13 @@ bool was_replaced(int fd, const std::string& path) {
   return mine.st_ino != named.st_ino || mine.st_dev != named.st_dev;
 }
 
-// Everything up to the present end of the file.
-Task<Status> drain(int fd, Formatter& formatter, const LogSink& sink) {
-  while (!formatter.full()) {
-    Block block = co_await run_blocking([fd] { return read_block(fd); });
+// Everything up to the end of the file, but `left` bytes at most: a container may write as fast as a client reads.
+Task<Status> drain(int fd, Formatter& formatter, const LogSink& sink, std::uint64_t left) {
+  while (left > 0 && !formatter.full()) {
+    Block block = co_await run_blocking([fd, left] { return read_block(fd, left); });
     if (!block.status) co_return block.status;
     if (block.bytes.empty()) co_return Status();
+    left -= block.bytes.size();
     const std::string text = formatter.feed(block.bytes);
     if (text.empty()) continue;
     auto sent = co_await sink(text);
@@ -146,7 +150,7 @@ Task<Status> follow(std::string path, linux_os::Fd fd, Formatter& formatter, std
     // Asked before reading: what the container wrote before its end is then surely read.
     const bool alive = running();
     waiter.woken = false;
-    auto drained = co_await drain(fd.get(), formatter, sink);
+    auto drained = co_await drain(fd.get(), formatter, sink, kNoEnd);
     if (!drained || formatter.full()) co_return drained;
     if (was_replaced(fd.get(), path)) {
       if (auto next = open_log(path)) {
@@ -172,21 +176,21 @@ Task<Status> read_log(std::string path, LogOptions options, std::function<bool()
   auto fd = open_log(path);
   if (!fd) co_return fail(std::move(fd).error());
   const int number = fd->get();
+  struct stat st = {};
+  if (::fstat(number, &st) != 0) co_return fail_errno(errno, "stat " + path);
+  const auto size = static_cast<std::uint64_t>(st.st_size);
+  std::uint64_t begin = 0;
   if (options.tail_lines) {
     const std::int64_t lines = *options.tail_lines;
-    co_await run_blocking([number, lines] {
-      struct stat st = {};
-      if (::fstat(number, &st) != 0) return;
-      const auto offset = tail_offset(number, static_cast<std::uint64_t>(st.st_size), lines);
-      ::lseek(number, static_cast<off_t>(offset), SEEK_SET);
-    });
+    begin = co_await run_blocking([number, size, lines] { return tail_offset(number, size, lines); });
+    if (::lseek(number, static_cast<off_t>(begin), SEEK_SET) < 0) co_return fail_errno(errno, "seek " + path);
   }
   Formatter formatter(options);
   if (options.follow) {
     co_return co_await follow(std::move(path), *std::move(fd), formatter, std::move(running), std::move(sink),
                               followers);
   }
-  co_return co_await drain(number, formatter, sink);
+  co_return co_await drain(number, formatter, sink, size - begin);
 }
 
 }  // namespace brume::node

@@ -36,9 +36,9 @@ class LogFollowers {
 
 using LogSink = std::function<Task<Status>(std::string_view text)>;
 
-/// Writes what `options` asks of the file at `path` to `sink`, in pieces. With follow it goes on, over rotations, until
-/// `running` says no and everything was read. kNotFound when there is no such file. The file is opened without
-/// following symlinks, because the folder's content is not trusted.
+/// Writes what `options` asks of the file at `path` to `sink`, in pieces. It ends where the file ended at the call;
+/// with follow it goes on, over rotations, until `running` says no and everything was read. kNotFound when there is no
+/// such file. The file is opened without following symlinks, because the folder's content is not trusted.
 Task<Status> read_log(std::string path, LogOptions options, std::function<bool()> running, LogSink sink,
                       LogFollowers& followers);
 

@@ -91,6 +91,28 @@ TEST_CASE("tail, since, limit, timestamps and streams") {
   CHECK(read(dir, options) == "half done\n");
 }
 
+TEST_CASE("what is written while a log is read is not in the answer") {
+  LogDir dir;
+  for (int i = 1; i <= 3; ++i) dir.line(i, "line" + std::to_string(i));
+  for (const std::optional<std::int64_t> tail : {std::optional<std::int64_t>(1), std::optional<std::int64_t>()}) {
+    LogOptions options;
+    options.tail_lines = tail;
+    int pieces = 0;
+    std::string out;
+    run([&]() -> Task<void> {
+      LogFollowers followers;
+      LogSink sink = [&](std::string_view text) -> Task<Status> {
+        out += text;
+        if (++pieces < 10) dir.line(9, "late");
+        return []() -> Task<Status> { co_return Status(); }();
+      };
+      CHECK((co_await read_log(dir.file(), options, [] { return false; }, sink, followers)).has_value());
+    });
+    CHECK(pieces == 1);
+    CHECK(out == (tail ? "line3\n" : "line1\nline2\nline3\nlate\n"));
+  }
+}
+
 TEST_CASE("a log that is a symlink is not read") {
   LogDir dir;
   fs::create_symlink("/etc/hostname", dir.file());
