@@ -2,12 +2,13 @@
 # answers each with a line: what the script printed, in base64, and its exit status.
 ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0
-stty -F /dev/ttyS1 raw -echo
+exec 3<>/dev/ttyS1 # before it says so: a port that nobody has open loses what comes
+stty raw -echo <&3
 echo serving
-while read -r script; do
+while read -r script <&3; do
   echo "$script" | base64 -d >/tmp/script
-  sh /tmp/script >/tmp/printed 2>&1 </dev/null
+  sh /tmp/script >/tmp/printed 2>&1 </dev/null 3>&-
   status=$?
-  echo "$(base64 /tmp/printed | tr -d '\n') $status"
-done </dev/ttyS1 >/dev/ttyS1
+  echo "$(base64 /tmp/printed | tr -d '\n') $status" >&3
+done
 poweroff -f
