@@ -1,5 +1,6 @@
 """Where a show runs: a node in a network namespace of this machine, or in a virtual machine whose clock may be set."""
 import base64
+import hashlib
 import pathlib
 import signal
 import socket
@@ -58,8 +59,15 @@ class VirtualNode(Node):
         wait_for(lambda: 'serving' in (self.dir / 'console').read_text(errors='replace'), 120, 0.2, f'{self.dir}/console')
 
     def shell(self, script):
-        self.line.write(base64.b64encode(script.encode()) + b'\n')
-        printed, _, status = self.line.readline().decode().strip().rpartition(' ')
+        line = base64.b64encode(script.encode())
+        for _ in range(5):
+            self.line.write(hashlib.md5(line).hexdigest().encode() + b' ' + line + b'\n')
+            answer = self.line.readline().decode().strip()
+            if answer != 'again':
+                break
+        else:
+            raise RuntimeError('the machine cannot be told: ' + script)
+        printed, _, status = answer.rpartition(' ')
         text = base64.b64decode(printed).decode(errors='replace')
         if status != '0':
             raise CommandFailed(script, subprocess.CompletedProcess(script, int(status or -1), text, ''))
@@ -68,7 +76,8 @@ class VirtualNode(Node):
     def start(self, ready=True):
         if not self.machine:
             self.boot()
-        self.shell('setsid brume server --data-dir /root/data --write-kubeconfig /root/kubeconfig >>/root/server.log 2>&1 &')
+        self.shell('setsid brume server --data-dir /root/data --write-kubeconfig /root/kubeconfig >>/root/server.log 2>&1 & '
+                   'echo $! >/root/server.pid')
         wait_for(lambda: self.shell('cat /root/kubeconfig'), 60, 0.2, 'the kubeconfig is there')
         self.kubeconfig.write_text(self.shell('cat /root/kubeconfig'))
         if ready:
@@ -78,7 +87,7 @@ class VirtualNode(Node):
         return self.api('GET', '/readyz').status == 200
 
     def stop(self, how=signal.SIGTERM, timeout=30):
-        self.shell(f'kill -{int(how)} $(pidof brume | tr " " "\\n" | sort -n | head -n 1)')
+        self.shell(f'kill -{int(how)} $(cat /root/server.pid)')
 
     def import_example(self):
         self.shell('brume image import /test/image.tar --kubeconfig /root/kubeconfig')
