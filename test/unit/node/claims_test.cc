@@ -529,22 +529,13 @@ TEST_CASE("a directory whose volume went without this node is told of, and stays
     };
     // Somebody else let it go: the node's object was deleted, say.
     client.erase("persistentvolumes", "", "left");
-    const bool more = co_await eventually(
-        [&] {
-          clock.advance(100ms);
-          return tells_of("/left_default_a") == 1;
-        },
-        10s);
+    const bool more = co_await eventually([&] { return clock.advance(100ms), tells_of("/left_default_a") == 1; }, 10s);
     CHECK(more);
     CHECK(fs::exists(storage + "/left_default_a"));
     // Once.
     client.erase("persistentvolumes", "", "right");
-    const bool again = co_await eventually(
-        [&] {
-          clock.advance(100ms);
-          return tells_of("/right_default_b") == 1;
-        },
-        10s);
+    const bool again =
+        co_await eventually([&] { return clock.advance(100ms), tells_of("/right_default_b") == 1; }, 10s);
     CHECK(again);
     CHECK(tells_of("/left_default_a") == 1);
     CHECK(fs::exists(storage + "/lost+found"));
