@@ -149,6 +149,7 @@ class PodWorker {
   Task<void> send_signal(std::string id, int signal);
   [[nodiscard]] int stop_signal(const ContainerRun& run) const;
   Task<void> finish_exit(std::size_t index, runtime::ContainerStatus status);
+  bool end_is_told();
   Task<void> tear_down();
   Task<void> delete_pod();
   [[nodiscard]] std::chrono::seconds grace_period() const;
@@ -236,6 +237,7 @@ class PodWorker {
   bool deleting_ = false;
   bool gone_told_ = false;
   std::optional<Steady> teardown_retry_;
+  std::optional<Steady> tear_down_by_;  ///< whether or not the end of its containers could be told
 
   Json wanted_;   ///< the status to be in the API
   Json written_;  ///< the status last written with success

@@ -25,7 +25,8 @@ constexpr std::chrono::seconds kDefaultGrace{30};
 // The kubelet grants at least this after a preStop hook that used up the grace.
 constexpr std::chrono::seconds kAfterPreStop{2};
 constexpr std::chrono::seconds kRetry{1};
-constexpr std::chrono::seconds kEvictionGrace{1};  // the kubelet's immediateEvictionGracePeriodSeconds
+constexpr std::chrono::seconds kReportPatience{10};  // of a few tries to write the status
+constexpr std::chrono::seconds kEvictionGrace{1};    // the kubelet's immediateEvictionGracePeriodSeconds
 // Of termination messages: a message file, and the fall-back to logs (pkg/kubelet/container).
 constexpr std::size_t kMessageBytes = 4096;
 constexpr std::size_t kLogMessageBytes = 2048;
@@ -242,6 +243,17 @@ Task<void> PodWorker::finish_exit(std::size_t index, runtime::ContainerStatus st
   if (run.probes) run.probes->stopped = true;
   run.probes.reset();
   wake();
+}
+
+// The shim alone knows how containers ended until the API does: a node agent that is killed between the two would take
+// a Job's finished work for lost. A status that cannot be written does not keep a pod's memory and disk for ever.
+bool PodWorker::end_is_told() {
+  if (removed_ || shut_down_ || wanted_ == written_) return true;
+  const auto now = context_.clock.steady();
+  if (!tear_down_by_) tear_down_by_ = now + kReportPatience;
+  if (now >= *tear_down_by_) return true;
+  wake_at(*tear_down_by_);
+  return false;
 }
 
 Task<void> PodWorker::tear_down() {

@@ -90,6 +90,46 @@ TEST_CASE("a status that cannot be written is tried again, ever more rarely, and
   });
 }
 
+TEST_CASE("a pod is taken down once the API knows how its containers ended, or does not listen") {
+  with_worker([](WorkerFixture& f) -> Task<void> {
+    Json once = WorkerFixture::pod_json();
+    once["spec"]["restartPolicy"] = "Never";
+    f.start(std::move(once));
+    bool ok = co_await f.until([&] { return f.phase() == "Running"; });
+    REQUIRE(ok);
+    bool refuse = true;
+    std::size_t removed_before = 1;
+    f.client.react([&](const FakeClient::Call& call) -> std::optional<Error> {
+      if (call.verb != "patch" || call.subresource != "status") return std::nullopt;
+      removed_before = f.runtime.removed.size();
+      if (refuse) return Error{Code::kServiceUnavailable, "the disk is full"};
+      return std::nullopt;
+    });
+    SECTION("it listens at the second try") {
+      f.runtime.finish("app", 0);
+      ok = co_await eventually([&] { return f.client.count("patch", "pods", "status") > 1; });
+      REQUIRE(ok);
+      co_await settle();
+      CHECK(f.runtime.removed.empty());
+      refuse = false;
+      f.clock.advance(1s);
+      ok = co_await f.until([&] { return f.phase() == "Succeeded" && !f.runtime.removed.empty(); });
+      CHECK(ok);
+      CHECK(removed_before == 0);
+    }
+    SECTION("it never does") {
+      f.runtime.finish("app", 0);
+      co_await settle();
+      f.clock.advance(9999ms);
+      co_await settle();
+      CHECK(f.runtime.removed.empty());
+      f.clock.advance(1ms);
+      ok = co_await f.until([&] { return !f.runtime.removed.empty(); });
+      CHECK(ok);
+    }
+  });
+}
+
 TEST_CASE("init containers run one after the other, and only then the app") {
   with_worker([](WorkerFixture& f) -> Task<void> {
     f.start(two_inits());
@@ -141,7 +181,7 @@ TEST_CASE("a sidecar starts before the app, is restarted, and ends after a Job's
     const bool again = co_await f.until([&] { return f.runtime.starts("side") == 2; });
     CHECK(again);
     f.runtime.finish("app", 0);
-    const bool done = co_await f.until([&] { return f.phase() == "Succeeded"; });
+    const bool done = co_await f.until([&] { return f.phase() == "Succeeded" && !f.runtime.removed.empty(); });
     CHECK(done);
     CHECK(f.runtime.removed == std::vector<std::string>{"uid-web"});
   });
@@ -203,7 +243,7 @@ TEST_CASE("OnFailure ends with Succeeded, and OOM is told") {
     REQUIRE(ok);
     CHECK(str(at(f.container(), "lastState", "terminated"), "reason") == "OOMKilled");
     f.runtime.finish("app", 0);
-    ok = co_await f.until([&] { return f.phase() == "Succeeded"; });
+    ok = co_await f.until([&] { return f.phase() == "Succeeded" && !f.network.detached.empty(); });
     CHECK(ok);
     CHECK(f.network.detached == std::vector<std::string>{"uid-web"});
   });
