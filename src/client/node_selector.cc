@@ -85,4 +85,21 @@ std::vector<NodeSelectorTerm> decode_terms(const Json& terms) {
   return out;
 }
 
+bool RequiredNodeAffinity::matches(const api::Object& node) const {
+  if (!selector.labels.empty() && !selector.matches(node)) return false;
+  return !terms || std::ranges::any_of(*terms, [&](const NodeSelectorTerm& term) { return term.matches(node); });
+}
+
+RequiredNodeAffinity decode_required_node_affinity(const Json& pod_spec) {
+  RequiredNodeAffinity out;
+  if (const auto& selector = at(pod_spec, "nodeSelector"); selector.is_object()) {
+    for (const auto& [key, wanted] : selector.items()) {
+      out.selector.labels.push_back({.key = key, .op = NodeRequirement::Op::kIn, .values = {std::string(str(wanted))}});
+    }
+  }
+  const auto& required = at(pod_spec, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution");
+  if (required.is_object()) out.terms = decode_terms(at(required, "nodeSelectorTerms"));
+  return out;
+}
+
 }  // namespace brume::client

@@ -66,27 +66,14 @@ DaemonPlacement decode_placement(const Json& pod_template) {
   Json spec = at(pod_template, "spec");
   if (!spec.is_object()) spec = Json::object();
   add_daemon_tolerations(spec);
-  DaemonPlacement out{.node_name = std::string(str(spec, "nodeName"))};
-  const auto& selector = at(spec, "nodeSelector");
-  if (selector.is_object()) {
-    for (const auto& [key, wanted] : selector.items()) {
-      out.selector.labels.push_back(
-          {.key = key, .op = client::NodeRequirement::Op::kIn, .values = {std::string(str(wanted))}});
-    }
-  }
-  const auto& required = at(spec, "affinity", "nodeAffinity", kRequired);
-  out.has_required = required.is_object();
-  out.required = client::decode_terms(at(required, "nodeSelectorTerms"));
-  out.tolerations = client::decode_tolerations(at(spec, "tolerations"));
-  return out;
+  return {.node_name = std::string(str(spec, "nodeName")),
+          .nodes = client::decode_required_node_affinity(spec),
+          .tolerations = client::decode_tolerations(at(spec, "tolerations"))};
 }
 
 DaemonVerdict judge(const DaemonPlacement& placement, const Object& node, const std::vector<client::Taint>& taints) {
   if (!placement.node_name.empty() && placement.node_name != node.name()) return {};
-  if (!placement.selector.labels.empty() && !placement.selector.matches(node)) return {};
-  const bool wanted = !placement.has_required || std::any_of(placement.required.begin(), placement.required.end(),
-                                                             [&](const auto& term) { return term.matches(node); });
-  if (!wanted) return {};
+  if (!placement.nodes.matches(node)) return {};
   if (tolerates_all(taints, placement.tolerations, true)) return {.run = true, .stay = true};
   return {.run = false, .stay = tolerates_all(taints, placement.tolerations, false)};
 }

@@ -17,10 +17,8 @@ namespace brume::controller {
 
 /// Which nodes a DaemonSet's pods may be on.
 struct DaemonPlacement {
-  std::string node_name;                                ///< the template's own spec.nodeName
-  client::NodeSelectorTerm selector = {};               ///< spec.nodeSelector; no requirements: none
-  std::vector<client::NodeSelectorTerm> required = {};  ///< any must match
-  bool has_required = false;
+  std::string node_name;  ///< the template's own spec.nodeName
+  client::RequiredNodeAffinity nodes = {};
   std::vector<client::Toleration> tolerations = {};  ///< those that every daemon pod has among them
 };
 DaemonPlacement decode_placement(const Json& pod_template);

@@ -57,15 +57,15 @@ class NodeAffinity final : public Plugin {
 
   PreFilterResult pre_filter(CycleState&, const PodInfo& pod) override {
     const auto& spec = *pod.spec;
-    if (!spec.has_required && !has_added_ && spec.node_selector.labels.empty()) return {Verdict::skipped(), {}};
+    if (spec.nodes.empty() && !has_added_) return {Verdict::skipped(), {}};
+    if (!spec.nodes.terms || spec.nodes.terms->empty()) return {};
     // Terms that all name their nodes need no search: DaemonSets' pods are such.
     std::set<std::string> names;
-    for (const auto& term : spec.required) {
+    for (const auto& term : *spec.nodes.terms) {
       auto wanted = names_of(term);
       if (!wanted) return {};
       names.merge(*wanted);
     }
-    if (spec.required.empty()) return {};
     if (names.empty()) {
       static thread_local const ReasonId kReason = reason_id("pod affinity terms conflict");
       return {Verdict::unresolvable(kReason), {}};
@@ -104,11 +104,7 @@ class NodeAffinity final : public Plugin {
 
 }  // namespace
 
-bool node_wanted(const PodInfo& pod, const NodeInfo& node) {
-  const auto& spec = *pod.spec;
-  if (!spec.node_selector.labels.empty() && !spec.node_selector.matches(*node.object)) return false;
-  return !spec.has_required || any_matches(spec.required, node);
-}
+bool node_wanted(const PodInfo& pod, const NodeInfo& node) { return pod.spec->nodes.matches(*node.object); }
 
 PluginResult make_node_affinity(const Json& args, Handle&) {
   BRUME_CHECK(only_fields(args, "args", {"apiVersion", "kind", "addedAffinity"}));

@@ -147,17 +147,8 @@ bool concerns_scheduling(const PodVolume& volume) {
 }
 
 void decode_node_affinity(const Json& spec, PodSpec& out) {
-  if (const auto& selector = at(spec, "nodeSelector"); selector.is_object()) {
-    for (const auto& [key, wanted] : selector.items()) {
-      out.node_selector.labels.push_back(
-          {.key = key, .op = NodeRequirement::Op::kIn, .values = {std::string(str(wanted))}});
-    }
-  }
-  const auto& affinity = at(spec, "affinity", "nodeAffinity");
-  const auto& required = at(affinity, kRequired);
-  out.has_required = required.is_object();
-  out.required = decode_terms(at(required, "nodeSelectorTerms"));
-  each(at(affinity, kPreferred), [&](const Json& entry) {
+  out.nodes = client::decode_required_node_affinity(spec);
+  each(at(spec, "affinity", "nodeAffinity", kPreferred), [&](const Json& entry) {
     out.preferred.push_back({.weight = num(entry, "weight"), .term = decode_term(at(entry, "preference"))});
   });
 }

@@ -207,9 +207,7 @@ class PodTopologySpread final : public Plugin {
     out.self = constraint.pods.labels.matches(pod.object->labels());
     const auto tally = tally_of(constraint);
     const auto& topology = *out.topology;
-    const bool choosy =
-        (constraint.honor_affinity && (pod.spec->has_required || !pod.spec->node_selector.labels.empty())) ||
-        constraint.honor_taints;
+    const bool choosy = (constraint.honor_affinity && !pod.spec->nodes.empty()) || constraint.honor_taints;
     std::vector<const Topology*> keys;
     for (const auto& other : all) keys.push_back(&tallies_.topology(other.topology_key));
     const bool complete = !need_all || std::all_of(keys.begin(), keys.end(), [&](const Topology* key) {

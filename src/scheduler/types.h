@@ -98,10 +98,8 @@ struct PodSpec {
   bool may_preempt = true;
   std::vector<std::string> gates = {};
   Footprint footprint = {};
-  NodeSelectorTerm node_selector = {};          ///< spec.nodeSelector; no requirements: none
-  std::vector<NodeSelectorTerm> required = {};  ///< any must match
-  bool has_required = false;
-  std::vector<Preference> preferred = {};
+  client::RequiredNodeAffinity nodes = {};
+  std::vector<Preference> preferred = {};  ///< of nodes
   std::vector<client::Toleration> tolerations = {};
   std::vector<AffinityTerm> affinity = {}, anti_affinity = {};  ///< required
   std::vector<AffinityTerm> preferred_affinity = {}, preferred_anti_affinity = {};

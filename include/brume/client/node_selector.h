@@ -1,7 +1,8 @@
-// core/v1 NodeSelectorTerm: which nodes a pod wants.
+// Which nodes a pod wants: core/v1 NodeSelectorTerm, and a pod's nodeSelector and required node affinity together.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,5 +32,16 @@ struct NodeSelectorTerm {
 
 NodeSelectorTerm decode_term(const Json& term);
 std::vector<NodeSelectorTerm> decode_terms(const Json& terms);
+
+/// What scheduler, DaemonSets and node agent agree on.
+struct RequiredNodeAffinity {
+  NodeSelectorTerm selector = {};  ///< spec.nodeSelector; no requirements: none
+  /// spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution: any must match. nullopt: none is set.
+  std::optional<std::vector<NodeSelectorTerm>> terms = {};
+  [[nodiscard]] bool empty() const { return selector.labels.empty() && !terms; }
+  [[nodiscard]] bool matches(const api::Object& node) const;
+};
+
+RequiredNodeAffinity decode_required_node_affinity(const Json& pod_spec);
 
 }  // namespace brume::client
