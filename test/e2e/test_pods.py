@@ -456,6 +456,28 @@ class Life(NodeTest):
         self.addCleanup(self.k, 'label', 'node', node, 'disk-')
         self.wait_pod('selector', lambda p: p['spec'].get('nodeName'))
 
+    def test_names_its_node(self):
+        """What the scheduler would not send here, the node refuses, for ever; what was labelled a moment ago runs."""
+        node = self.get('nodes')['items'][0]['metadata']['name']
+        self.apply(pod('wrong', 'sleep 1000', nodeName=node, nodeSelector={'disk': 'ssd'}))
+        self.wait_phase('wrong', 'Failed')
+        status = self.peek('pods', 'wrong')['status']
+        self.assertEqual(('NodeAffinity', "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"),
+                         (status['reason'], status['message']))
+        self.assertRegex(self.k('get', 'pod', 'wrong'), 'wrong +0/1 +NodeAffinity')
+        self.k('label', 'node', node, 'disk=ssd')
+        self.addCleanup(self.k, 'label', 'node', node, 'disk-')
+        self.apply(pod('right', 'sleep 1000', nodeName=node, nodeSelector={'disk': 'ssd'}))
+        self.wait_running('right')
+        self.k('taint', 'node', node, 'away=yes:NoExecute')
+        self.addCleanup(self.k, 'taint', 'node', node, 'away-', check=False)
+        self.wait_gone('pods', 'right')
+        tolerates = [{'key': 'away', 'operator': 'Exists'}]
+        self.apply(pod('repelled', 'true', nodeName=node), pod('stays', 'sleep 1000', nodeName=node, tolerations=tolerates))
+        self.wait_running('stays')
+        self.wait_event('repelled', "TaintToleration: Pod was rejected: Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate")
+        self.k('taint', 'node', node, 'away-')
+
     def test_taints_and_cordon(self):
         node = self.get('nodes')['items'][0]['metadata']['name']
         self.k('cordon', node)

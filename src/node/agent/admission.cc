@@ -6,7 +6,7 @@
 #include "agent/eviction.h"
 #include "brume/base/json.h"
 #include "brume/base/strings.h"
-#include "brume/client/taints.h"
+#include "brume/client/node_selector.h"
 #include "pod/pod.h"
 #include "spec/host_ports.h"
 
@@ -80,7 +80,33 @@ std::optional<Refusal> under_pressure(const Json& pod, const AdmissionInputs& in
   return Refusal{"Evicted", "The node had condition: [" + join(conditions, " ") + "]. "};
 }
 
-// The scheduler sees to it, but a pod may name its node itself.
+// The scheduler sees to these, but a pod may name its node itself.
+
+std::optional<Refusal> check_affinity(const Json& pod, const AdmissionInputs& in) {
+  if (in.node == nullptr || client::decode_required_node_affinity(at(pod, "spec")).matches(*in.node)) {
+    return std::nullopt;
+  }
+  return Refusal{.reason = "NodeAffinity",
+                 .message =
+                     "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node "
+                     "affinity/selector",
+                 .by_node = true};
+}
+
+std::optional<Refusal> check_taints(const Json& pod, const AdmissionInputs& in) {
+  if (in.taints.empty()) return std::nullopt;
+  const auto tolerations = client::decode_tolerations(at(pod, "spec", "tolerations"));
+  const auto repels = [&](const client::Taint& taint) {
+    return taint.effect == client::kNoExecute && !client::tolerated(taint, tolerations);
+  };
+  if (std::ranges::none_of(in.taints, repels)) return std::nullopt;
+  return Refusal{.reason = "TaintToleration",
+                 .message =
+                     "Pod was rejected: Predicate TaintToleration failed: node(s) had taints that the pod "
+                     "didn't tolerate",
+                 .by_node = true};
+}
+
 std::optional<Refusal> check_ports(const Json& pod, const AdmissionInputs& in) {
   const auto taken = [&](const HostPort& port) {
     return std::ranges::any_of(in.ports, [&](const HostPort& have) { return ports_conflict(port, have); });
@@ -99,7 +125,9 @@ std::optional<Refusal> admit_pod(const Json& pod, const AdmissionInputs& in) {
   if (auto refusal = needs_app_armor(pod)) return refusal;
   if (auto refusal = under_pressure(pod, in)) return refusal;
   if (auto refusal = check_room(pod_request(pod), in)) return refusal;
-  return check_ports(pod, in);
+  if (auto refusal = check_affinity(pod, in)) return refusal;
+  if (auto refusal = check_ports(pod, in)) return refusal;
+  return check_taints(pod, in);
 }
 
 std::optional<Refusal> check_room(const PodRequest& request, const AdmissionInputs& in) {

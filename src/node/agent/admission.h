@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "brume/api/object.h"
 #include "brume/base/json_fwd.h"
+#include "brume/client/taints.h"
 #include "brume/node/pod_network.h"
 #include "spec/resources.h"
 
@@ -21,11 +23,15 @@ struct AdmissionInputs {
   std::vector<HostPort> ports = {};  ///< of the node that its pods have
   std::span<const std::string> allowed_unsafe_sysctls;
   bool memory_pressure = false, disk_pressure = false, pid_pressure = false;
+  api::ObjectPtr node = {};  ///< null: not known, and nothing is asked of it
+  std::span<const client::Taint> taints = {};
 };
 struct Refusal {
-  /// OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage, NodePorts, SysctlForbidden, AppArmor, Evicted
+  /// OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage, NodeAffinity, NodePorts, TaintToleration,
+  /// SysctlForbidden, AppArmor, Evicted ...
   std::string reason;
   std::string message;
+  bool by_node = false;  ///< by labels or taints of the Node, of which an informer may be behind
 };
 /// nullopt: it may run.
 [[nodiscard]] std::optional<Refusal> admit_pod(const Json& pod, const AdmissionInputs& in);

@@ -62,6 +62,9 @@ class Agent final : public NodeAgent, private PodDirectory {
         storage_(options_, parts.client, parts.clock, executor),
         pods_(parts.client, api::res("pods"), executor, parts.clock, pod_selection()),
         services_(parts.client, api::res("services"), executor, parts.clock),
+        node_(parts.client, api::res("nodes"), executor, parts.clock, own_node()),
+        taints_(node_,
+                [](const api::Object& node) { return client::decode_taints(at(node.parse(), "spec", "taints")); }),
         server_(options_, parts.runtime, parts.clock, *this, executor),
         context_{.options = options_,
                  .client = parts.client,
@@ -108,6 +111,11 @@ class Agent final : public NodeAgent, private PodDirectory {
     selection.field_selector = "spec.nodeName=" + options_.node_name;
     return selection;
   }
+  client::InformerOptions own_node() const {
+    client::InformerOptions selection;
+    selection.field_selector = "metadata.name=" + options_.node_name;
+    return selection;
+  }
 
   // PodDirectory
   PodWorker* find(std::string_view ns, std::string_view name) override;
@@ -115,7 +123,8 @@ class Agent final : public NodeAgent, private PodDirectory {
   std::vector<PodWorker*> workers() override;
 
   void start_pods(std::vector<runtime::SandboxInfo> sandboxes, Folders folders);
-  void add_pod(const api::ObjectPtr& pod);
+  void add_pod(const api::ObjectPtr& pod, const api::ObjectPtr& asked_node = nullptr);
+  Task<void> admit_again(api::ObjectPtr pod);
   void update_pod(const api::ObjectPtr& old, const api::ObjectPtr& now);
   Task<void> remove_orphans(std::vector<std::string> sandboxes, Folders folders);
   Task<void> reap(std::string uid);
@@ -145,6 +154,8 @@ class Agent final : public NodeAgent, private PodDirectory {
   StorageKeeper storage_;
   client::Informer pods_;
   client::Informer services_;
+  client::Informer node_;  ///< its own
+  client::Projection<std::vector<client::Taint>> taints_;
   NodeServer server_;
   WorkerContext context_;
   Machine machine_;
@@ -204,8 +215,10 @@ Task<Status> Agent::start() {
   auto registered = co_await reporter_.register_node();
   if (!registered) co_return registered;
   services_.start();
+  node_.start();
   pods_.start();
   co_await services_.wait_synced();
+  co_await node_.wait_synced();
   co_await pods_.wait_synced();
   start_pods(*std::move(sandboxes), std::move(folders));
   storage_.start();
@@ -253,7 +266,8 @@ void Agent::start_pods(std::vector<runtime::SandboxInfo> sandboxes, Folders fold
   group_.spawn("orphans", remove_orphans(std::move(orphans), std::move(folders)));
 }
 
-void Agent::add_pod(const api::ObjectPtr& pod) {
+// With `asked_node` what the API said of the node just now; without, what the informer last heard of it.
+void Agent::add_pod(const api::ObjectPtr& pod, const api::ObjectPtr& asked_node) {
   if (stopping_ || workers_.contains(pod->uid())) return;
   auto worker = std::make_unique<PodWorker>(context_, pod,
                                             [this](const std::string& uid) { group_.spawn("pod end", reap(uid)); });
@@ -271,11 +285,26 @@ void Agent::add_pod(const api::ObjectPtr& pod) {
     for (const auto& [uid, other] : workers_) {
       if (other->occupies()) std::ranges::move(host_ports(other->pod()), std::back_inserter(inputs.ports));
     }
-    if (auto refusal = admit_pod(worker->pod(), inputs)) worker->reject(refusal->reason, refusal->message);
+    inputs.node = asked_node ? asked_node : node_.get("", options_.node_name);
+    std::vector<client::Taint> taints;
+    if (inputs.node) taints = asked_node ? taints_.decode(*asked_node) : taints_.of(inputs.node);
+    inputs.taints = taints;
+    if (auto refusal = admit_pod(worker->pod(), inputs)) {
+      if (refusal->by_node && !asked_node) return group_.spawn("pod admission", admit_again(pod));
+      worker->reject(refusal->reason, refusal->message);
+    }
   }
   PodWorker* raw = worker.get();
   workers_.emplace(pod->uid(), std::move(worker));
   raw->start();
+}
+
+// The watch of pods may be ahead of the node's: of the label for which the scheduler chose the node, say.
+Task<void> Agent::admit_again(api::ObjectPtr pod) {
+  auto node = co_await parts_.client.get(api::res("nodes"), "", options_.node_name);
+  const auto now = pods_.get(pod->ns(), pod->name());
+  if (!now || now->uid() != pod->uid()) co_return;
+  add_pod(now, node ? *node : node_.get("", options_.node_name));
 }
 
 void Agent::update_pod(const api::ObjectPtr& old, const api::ObjectPtr& now) {
@@ -503,6 +532,7 @@ Task<void> Agent::stop() {
   co_await storage_.stop();
   co_await pods_.stop();
   co_await services_.stop();
+  co_await node_.stop();
   // First the tasks that may take workers away, then the workers.
   co_await group_.stop();
   for (const auto& [uid, worker] : workers_) co_await worker->stop();

@@ -427,6 +427,75 @@ TEST_CASE("a pod of another system is refused") {
   CHECK_FALSE(admit_pod(Json::parse(R"({"spec":{"os":{"name":"linux"}}})"), in));
 }
 
+TEST_CASE("a pod that names its node itself is refused where the scheduler would not send it") {
+  auto node = api::Object::from_json(Json::parse(R"({"metadata":{"name":"node1","labels":{"disk":"ssd"}}})"));
+  REQUIRE(node);
+  AdmissionInputs in;
+  in.max_pods = 1;
+  in.node = *node;
+  const auto reason = [&](const char* pod) {
+    const auto refusal = admit_pod(Json::parse(pod), in);
+    return refusal ? refusal->reason + ": " + refusal->message : "";
+  };
+  const std::string affinity =
+      "NodeAffinity: Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node "
+      "affinity/selector";
+  CHECK(reason(R"({"spec":{"nodeSelector":{"disk":"ssd"}}})").empty());
+  CHECK(reason(R"({"spec":{"nodeSelector":{"disk":"hdd"}}})") == affinity);
+  CHECK(reason(R"({"spec":{"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":
+      {"nodeSelectorTerms":[{"matchFields":[{"key":"metadata.name","operator":"In","values":["node2"]}]}]}}}}})") ==
+        affinity);
+  CHECK(reason(R"({"spec":{"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":
+      {"nodeSelectorTerms":[{"matchExpressions":[{"key":"disk","operator":"Exists"}]}]}}}}})")
+            .empty());
+
+  const std::vector<client::Taint> taints{{.key = "maintenance", .effect = "NoExecute"},
+                                          {.key = "full", .effect = "NoSchedule"}};
+  in.taints = taints;
+  CHECK(reason(R"({"spec":{}})") ==
+        "TaintToleration: Pod was rejected: Predicate TaintToleration failed: node(s) had taints that the pod didn't "
+        "tolerate");
+  CHECK(reason(R"({"spec":{"tolerations":[{"key":"maintenance","operator":"Exists"}]}})").empty());
+  CHECK(reason(R"({"spec":{"nodeSelector":{"disk":"hdd"}}})") == affinity);
+
+  in.node = nullptr;
+  in.taints = {};
+  CHECK(reason(R"({"spec":{"nodeSelector":{"disk":"hdd"}}})").empty());
+}
+
+TEST_CASE("a label that the agent has not heard of yet is asked for before its pod is refused") {
+  with_agent([](Fixture& f) -> Task<void> {
+    auto agent = f.make();
+    auto started = co_await agent->start();
+    REQUIRE(started.has_value());
+    f.client.react([](const FakeClient::Call& call) -> std::optional<Error> {
+      if (call.resource != "nodes" || (call.verb != "list" && call.verb != "watch")) return std::nullopt;
+      return Error{Code::kServiceUnavailable, "later"};
+    });
+    f.client.break_watches({Code::kServiceUnavailable, "the watch ends"});
+    Json node = f.client.json("nodes", "", "node1");
+    node["metadata"]["labels"]["disk"] = "ssd";
+    f.client.seed("nodes", std::move(node));
+    const auto wants = [&](const std::string& name, const char* disk) {
+      f.client.seed("pods", {{"metadata", {{"name", name}, {"namespace", "default"}, {"uid", "uid-" + name}}},
+                             {"spec",
+                              {{"nodeName", "node1"},
+                               {"nodeSelector", {{"disk", disk}}},
+                               {"containers", Json::array({{{"name", "app"}, {"image", "docker.io/library/app:1"}}})}}},
+                             {"status", {{"phase", "Pending"}}}});
+    };
+    wants("fast", "ssd");
+    wants("slow", "hdd");
+    const bool ok = co_await eventually([&] {
+      f.clock.advance(1s);
+      return f.phase("fast") == "Running" && f.phase("slow") == "Failed";
+    });
+    CHECK(ok);
+    CHECK(str(at(f.client.json("pods", "default", "slow"), "status"), "reason") == "NodeAffinity");
+    co_await agent->stop();
+  });
+}
+
 TEST_CASE("a node that was called Unknown says that it is back") {
   with_agent([](Fixture& f) -> Task<void> {
     auto agent = f.make();
