@@ -1,6 +1,7 @@
 // NodeVolumeLimits: how many volumes of a CSI driver a node can have, as its CSINode says.
 #include <map>
 
+#include "brume/base/json.h"
 #include "registry.h"
 #include "volume_common.h"
 
