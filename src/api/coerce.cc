@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include "api/strict_faults.h"
 #include "brume/api/decode.h"
 #include "brume/api/quantity.h"
 #include "brume/base/strings.h"
@@ -223,9 +224,9 @@ std::string step_path(const Step* step) {
   return path += step->name;
 }
 
-void collect_unknown(const Type& type, const Json& value, const Step* parent, std::vector<std::string>& out);
+void collect_unknown(const Type& type, const Json& value, const Step* parent, StrictFaults& out);
 
-void collect_unknown_in(const Field& field, const Json& value, const Step& here, std::vector<std::string>& out) {
+void collect_unknown_in(const Field& field, const Json& value, const Step& here, StrictFaults& out) {
   if (field.kind == Kind::kObject && value.is_object()) {
     collect_unknown(*field.type, value, &here, out);
   } else if (field.kind == Kind::kList && value.is_array()) {
@@ -239,13 +240,14 @@ void collect_unknown_in(const Field& field, const Json& value, const Step& here,
   }
 }
 
-void collect_unknown(const Type& type, const Json& value, const Step* parent, std::vector<std::string>& out) {
+void collect_unknown(const Type& type, const Json& value, const Step* parent, StrictFaults& out) {
   for (const auto& [key, item] : value.get_ref<const Json::object_t&>()) {
+    if (out.full()) return;
     const Step here{.parent = parent, .name = key};
     if (const Field* field = find_field(type, key)) {
       collect_unknown_in(*field, item, here, out);
     } else if (!type.preserve_unknown) {
-      out.push_back("unknown field \"" + step_path(&here) + '"');
+      out.add("unknown field \"" + step_path(&here) + '"');
     }
   }
 }
@@ -253,9 +255,9 @@ void collect_unknown(const Type& type, const Json& value, const Step* parent, st
 }  // namespace
 
 std::vector<std::string> unknown_fields(const Type& type, const Json& value) {
-  std::vector<std::string> out;
+  StrictFaults out;
   if (value.is_object()) collect_unknown(type, value, nullptr, out);
-  return out;
+  return out.take();
 }
 
 Status coerce(const Type& type, Json& value) {

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "api/strict_faults.h"
 #include "api/yaml.h"
 #include "brume/base/strings.h"
 
@@ -36,7 +37,7 @@ class JsonBuilder {
     auto [it, added] = frame.container->get_ptr<Json::object_t*>()->try_emplace(std::move(name));
     frame.key = &it->first;
     frame.slot = &it->second;
-    if (!added) duplicates_.push_back("duplicate field \"" + path() + "\"");
+    if (!added && !duplicates_.full()) duplicates_.add("duplicate field \"" + path() + "\"");
     return true;
   }
 
@@ -56,7 +57,7 @@ class JsonBuilder {
     return {Code::kBadRequest, "invalid character '" + std::string(at) + "' looking for beginning of value"};
   }
 
-  Decoded take() { return {std::move(root_), std::move(duplicates_)}; }
+  Decoded take() { return {std::move(root_), duplicates_.take()}; }
 
  private:
   struct Frame {
@@ -101,7 +102,7 @@ class JsonBuilder {
   std::size_t max_depth_;
   std::vector<Frame> stack_;
   Json root_;
-  std::vector<std::string> duplicates_;
+  StrictFaults duplicates_;
   std::size_t position_ = 0;
   std::string token_, what_;
   bool too_deep_ = false;

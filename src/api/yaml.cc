@@ -13,6 +13,7 @@
 #include <optional>
 #include <sstream>
 
+#include "api/strict_faults.h"
 #include "brume/base/strings.h"
 
 namespace brume::api {
@@ -99,7 +100,7 @@ class Builder : public YAML::EventHandler {
 
   Decoded take() {
     anchors_.clear();
-    return {std::move(root_), std::move(duplicates_)};
+    return {std::move(root_), duplicates_.take()};
   }
 
   void OnDocumentStart(const YAML::Mark& mark) override { start_ = mark; }
@@ -241,7 +242,7 @@ class Builder : public YAML::EventHandler {
     }
     auto [it, added] = frame.value.emplace(key, Json());
     if (!added) {
-      duplicates_.push_back("line " + std::to_string(mark.line + 1) + ": key \"" + key + "\" already set in map");
+      duplicates_.add("line " + std::to_string(mark.line + 1) + ": key \"" + key + "\" already set in map");
     }
     *it = std::move(value);
   }
@@ -251,7 +252,7 @@ class Builder : public YAML::EventHandler {
   Json root_;
   std::vector<Frame> stack_;
   std::map<YAML::anchor_t, Anchor> anchors_;
-  std::vector<std::string> duplicates_;
+  StrictFaults duplicates_;
   std::size_t nodes_ = 0, alias_bytes_ = 0;
 };
 

@@ -24,7 +24,8 @@ struct DecodeOptions {
 
 struct Decoded {
   Json value;
-  /// One entry for each repeated key as strict decoding words it: `duplicate field "spec.replicas"`. Last one wins.
+  /// Repeated keys as strict decoding words them, each once, at most a hundred: `duplicate field "spec.replicas"`. Last
+  /// one wins.
   std::vector<std::string> duplicate_fields;
 };
 
@@ -35,7 +36,7 @@ struct Decoded {
 /// A YAML stream of several documents (manifest folders); empty documents are left out.
 [[nodiscard]] Result<std::vector<Json>> decode_yaml_documents(std::string_view body, const DecodeOptions& options = {});
 
-/// Fields that the type does not have, as strict decoding words them: `unknown field "spec.foo"`.
+/// Fields that the type does not have, as strict decoding words them, at most a hundred: `unknown field "spec.foo"`.
 [[nodiscard]] std::vector<std::string> unknown_fields(const Type& type, const Json& value);
 
 /// Makes `value` what Go's decoder and encoder would have made of it: each value must have the schema's JSON type

@@ -104,6 +104,30 @@ TEST_CASE("JSON: repeated keys are named by path and the last wins") {
                                                               "duplicate field \"a\""});
 }
 
+TEST_CASE("faults that a body was made for are told once, and a hundred at most") {
+  std::string many = "{";
+  std::string long_path = "{\"" + std::string(1 << 20, 'k') + "\":{";
+  for (int i = 0; i < 1000; ++i) {
+    const std::string name = "\"f" + std::to_string(i) + "\":0,";
+    many += name + name + name;
+    long_path += name + name;
+  }
+  for (std::string* text : {&many, &long_path}) text->back() = '}';
+  auto decoded = decode(many, MediaType::kJson);
+  REQUIRE(decoded.has_value());
+  REQUIRE(decoded->duplicate_fields.size() == 100);
+  CHECK(decoded->duplicate_fields[1] == "duplicate field \"f1\"");
+  CHECK(unknown_fields(*res("pods").type, decoded->value).size() == 100);
+  decoded = decode(long_path + "}", MediaType::kJson);
+  REQUIRE(decoded.has_value());
+  CHECK(decoded->duplicate_fields.size() == 1);
+  std::string yaml_text;
+  for (int i = 0; i < 500; ++i) yaml_text += "f" + std::to_string(i / 2) + ": 0\n";
+  decoded = decode(yaml_text, MediaType::kYaml);
+  REQUIRE(decoded.has_value());
+  CHECK(decoded->duplicate_fields.size() == 100);
+}
+
 TEST_CASE("JSON: what is malformed is refused") {
   CHECK(error_of("") == "unexpected end of JSON input");
   CHECK(error_of("{\"a\":") == "unexpected end of JSON input");
