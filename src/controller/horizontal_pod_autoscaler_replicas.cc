@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <set>
 
 #include "brume/base/json.h"
@@ -26,6 +27,14 @@ struct Groups {
   std::int64_t ready = 0;
   std::set<std::string> unready, missing, ignored;
 };
+
+/// Sums and products of amounts that users and metrics APIs choose, each of up to 63 bits.
+__extension__ using Wide = __int128;
+
+std::int64_t narrowed(Wide value) {
+  using Limits = std::numeric_limits<std::int64_t>;
+  return static_cast<std::int64_t>(std::clamp<Wide>(value, Limits::min(), Limits::max()));
+}
 
 std::int64_t to_replicas(double value) {
   constexpr double kMost = std::numeric_limits<std::int32_t>::max();
@@ -109,7 +118,7 @@ Result<std::int64_t> request_of(const ScaledPod& pod, std::string_view resource,
     if (found != pod.pod_level->end()) return found->second.milli_value();
     return fail(Code::kInternal, "missing pod-level request for " + std::string(resource) + " in Pod " + pod.name);
   }
-  std::int64_t sum = 0;
+  Wide sum = 0;
   for (const ScaledPod::Container& one : pod.containers) {
     if (!container.empty() && one.name != container) continue;
     const auto found = one.requests.find(resource);
@@ -118,12 +127,12 @@ Result<std::int64_t> request_of(const ScaledPod& pod, std::string_view resource,
                   "missing request for " + std::string(resource) + " in container " + one.name + " of Pod " + pod.name);
     }
     sum += found->second.milli_value();
-    if (!container.empty()) return sum;
+    if (!container.empty()) return narrowed(sum);
   }
   if (!container.empty()) {
     return fail(Code::kInternal, "container " + std::string(container) + " not found in Pod " + pod.name);
   }
-  return sum;
+  return narrowed(sum);
 }
 
 PodPhase phase_of(std::string_view text) {
@@ -177,7 +186,8 @@ Result<Proposal> utilization_replicas(const PodSet& set, PodMetrics metrics, std
   const auto requests = requests_of(set, container);
   const RatioOf ratio_of = [&](const PodMetrics& counted) -> Result<Ratio> {
     if (!requests) return fail(requests.error());
-    std::int64_t used = 0, requested = 0, pods = 0;
+    Wide used = 0, requested = 0;
+    std::int64_t pods = 0;
     for (const auto& [name, metric] : counted) {
       const auto request = requests->find(name);
       if (request == requests->end()) continue;  // of a pod that is gone
@@ -186,22 +196,22 @@ Result<Proposal> utilization_replicas(const PodSet& set, PodMetrics metrics, std
       ++pods;
     }
     if (requested == 0) return fail(Code::kInternal, "no metrics returned matched known pods");
-    const std::int64_t utilization = used * 100 / requested;
-    return Ratio{static_cast<double>(utilization) / static_cast<double>(target), utilization, used / pods};
+    const std::int64_t utilization = narrowed(used * 100 / requested);
+    return Ratio{static_cast<double>(utilization) / static_cast<double>(target), utilization, narrowed(used / pods)};
   };
   // Above a target of more than all that was requested, a pod without metrics is taken to be right on the target.
   const std::int64_t busy = std::max<std::int64_t>(100, target);
   return weigh(set, std::move(metrics), current, tolerances, ratio_of,
-               [&](const std::string& pod) { return requests->at(pod) * busy / 100; });
+               [&](const std::string& pod) { return narrowed(Wide{requests->at(pod)} * busy / 100); });
 }
 
 Result<Proposal> average_replicas(const PodSet& set, PodMetrics metrics, std::int64_t current, std::int64_t target,
                                   Tolerances tolerances) {
   if (set.pods.empty()) return fail(no_pods());
   const RatioOf ratio_of = [target](const PodMetrics& counted) -> Result<Ratio> {
-    std::int64_t used = 0;
+    Wide used = 0;
     for (const auto& [name, metric] : counted) used += metric.value;
-    const std::int64_t average = used / static_cast<std::int64_t>(counted.size());
+    const std::int64_t average = narrowed(used / static_cast<std::int64_t>(counted.size()));
     return Ratio{static_cast<double>(average) / static_cast<double>(target), 0, average};
   };
   return weigh(set, std::move(metrics), current, tolerances, ratio_of, [target](const std::string&) { return target; });
@@ -231,13 +241,7 @@ Proposal value_per_pod_replicas(std::int64_t current, std::int64_t usage, std::i
 }
 
 std::int64_t saturating_sum(const std::vector<std::int64_t>& values) {
-  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
-  std::int64_t sum = 0;
-  for (const std::int64_t value : values) {
-    if (value > 0 && sum > kMost - value) return kMost;
-    sum += value;
-  }
-  return sum;
+  return narrowed(std::accumulate(values.begin(), values.end(), Wide{0}));
 }
 
 }  // namespace brume::controller

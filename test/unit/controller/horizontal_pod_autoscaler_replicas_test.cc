@@ -152,6 +152,25 @@ TEST_CASE("replicas by an average amount") {
   }
 }
 
+TEST_CASE("amounts at the end of their range are summed and multiplied without running over") {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  // 26 pods without metrics count as 1024 times what they asked for; all that was asked for comes to -1 in 64 bits.
+  std::vector<P> pods(26, P{.use = -1, .request = (std::int64_t{1} << 51) / 26});
+  pods.push_back({.use = 0, .request = kMost});
+  pods.push_back({.use = 0, .request = kMost - (std::int64_t{1} << 51) + 1});
+  Scene idle(pods, "memory");
+  auto proposal = utilization_replicas(idle.set, idle.metrics, "", 28, 102400, {});
+  REQUIRE(proposal);
+  CHECK(proposal->replicas == 1);
+  Scene busy({{.use = kMost, .request = 1}, {.use = kMost, .request = 1}}, "memory");
+  proposal = utilization_replicas(busy.set, busy.metrics, "", 2, 50, {});
+  REQUIRE(proposal);
+  CHECK(proposal->utilization == kMost);
+  proposal = average_replicas(busy.set, busy.metrics, 2, kMost, {});
+  REQUIRE(proposal);
+  CHECK(proposal->replicas == 2);
+}
+
 TEST_CASE("replicas by one value of the whole") {
   Scene scene({{0}, {0}, {0}, P{.ready = "False"}}, "");
   const auto value = [&](std::int64_t current, std::int64_t usage, std::int64_t target) {
