@@ -109,6 +109,8 @@ using Extended = std::vector<std::pair<std::uint32_t, std::int64_t>>;
 // Far more than a node can have, and little enough for the sum over a node's pods. A pod that asks for more asks for
 // this.
 constexpr std::int64_t kMostOfPod = std::int64_t{1} << 52;
+// So that such a pod fits nowhere, whatever a node says that it has.
+constexpr std::int64_t kMostOfNode = kMostOfPod - 1;
 
 std::int64_t plus(std::int64_t a, std::int64_t b) {
   std::int64_t sum = 0;
@@ -133,9 +135,9 @@ Extended joined(const Extended& a, const Extended& b, Join join) {
   return out;
 }
 
-void limit(Resources& pod) {
-  for (auto& amount : pod.basic) amount = std::min(amount, kMostOfPod);
-  for (auto& [id, amount] : pod.extended) amount = std::min(amount, kMostOfPod);
+void limit(Resources& of, std::int64_t most) {
+  for (auto& amount : of.basic) amount = std::min(amount, most);
+  for (auto& [id, amount] : of.extended) amount = std::min(amount, most);
 }
 
 }  // namespace
@@ -171,6 +173,12 @@ Resources decode_resources(const Json& list) {
       out.set_extended(resource_id(name), quantity(value).value());
     }
   }
+  return out;
+}
+
+Resources decode_allocatable(const Json& list) {
+  Resources out = decode_resources(list);
+  limit(out, kMostOfNode);
   return out;
 }
 
@@ -245,7 +253,7 @@ Resources total_requests(const Json& spec, const Json& status, bool with_default
   running.raise_to(peak);
   apply_pod_level(spec, status, running);
   running.add(decode_resources(at(spec, "overhead")));
-  limit(running);
+  limit(running, kMostOfPod);
   return running;
 }
 

@@ -31,6 +31,8 @@ struct Resources {
 
 /// A ResourceList such as {"cpu": "100m", "memory": "1Gi"}; "pods" is left out.
 Resources decode_resources(const Json& list);
+/// What a node says that it has: less than what any pod can ask for at most, so that sums hold.
+Resources decode_allocatable(const Json& list);
 
 /// The id of an extended resource's name and back. Owner: the scheduler's loop.
 std::uint32_t resource_id(std::string_view name);

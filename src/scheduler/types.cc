@@ -93,7 +93,7 @@ std::uint32_t NodeInfo::update(const ObjectPtr& node) {
   const Json value = node->parse();
   const auto& status = at(value, "status");
   const auto& list = at(status, "allocatable").is_object() ? at(status, "allocatable") : at(status, "capacity");
-  Resources offered = decode_resources(list);
+  Resources offered = decode_allocatable(list);
   const auto pods_allowed = api::quantity_or_zero(str(list, "pods")).value();
   const bool closed = flag(at(value, "spec"), "unschedulable");
   auto now_taints = client::decode_taints(at(value, "spec", "taints"));

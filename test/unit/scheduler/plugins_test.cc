@@ -99,6 +99,14 @@ TEST_CASE("resources fit") {
   CHECK(w.says(fit, w.pod(requests(Json::object())), "n") == "Too many pods");
 }
 
+TEST_CASE("a pod that asks for more than is counted fits nowhere") {
+  World w;
+  w.node("n", {{"status", {{"allocatable", {{"example.com/bytes", "5E"}}}}}});
+  CHECK(w.says("NodeResourcesFit", w.pod(requests({{"example.com/bytes", "4P"}})), "n").empty());
+  CHECK(w.says("NodeResourcesFit", w.pod(requests({{"example.com/bytes", "8P"}})), "n") ==
+        "Insufficient example.com/bytes");
+}
+
 TEST_CASE("extended resources may be left to others") {
   World w(with_args("NodeResourcesFit",
                     {{"ignoredResources", {"example.com/a"}}, {"ignoredResourceGroups", {"other.io"}}}));
