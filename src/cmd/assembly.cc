@@ -500,6 +500,7 @@ Task<Status> Assembly::Parts::start_node() {
   node_options.cluster_dns = {nth_address(options.service_cidr, 10)};
   node_options.cluster_domain = options.cluster_domain;
   node_options.data_dir = options.data_dir;
+  node_options.storage_path = options.data_path + "/storage";
   node_options.log_dir = options.log_dir;
   node_options.kubelet_version = kKubernetesVersion;
   node_options.runtime_version = "brume://" + std::string(kVersion);

@@ -384,6 +384,7 @@ Result<ServerOptions> parse_server_options(const std::vector<std::string>& argum
   }
   BRUME_CHECK(apply_file(options.config, seen.contains("config"), seen, options));
   BRUME_CHECK(fill_defaults(options));
+  options.data_path = options.data_dir;
   for (std::string* dir : {&options.data_dir, &options.state_dir, &options.log_dir}) {
     BRUME_TRY(*dir, resolved(*dir));
   }

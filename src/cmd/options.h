@@ -13,7 +13,8 @@ namespace brume::cmd {
 
 /// What `brume server` was told, checked and with defaults filled in. Flag names are k3s' where k3s has them.
 struct ServerOptions {
-  std::string data_dir = "/var/lib/brume";
+  std::string data_dir = "/var/lib/brume";  ///< without symlinks
+  std::string data_path;                    ///< the same as it was given
   std::string config = "/etc/brume/config.yaml";
   std::string bind_address = "0.0.0.0";
   std::uint16_t https_listen_port = 6443;

@@ -31,6 +31,9 @@ struct NodeOptions {
   std::string log_dir = "/var/log/pods";
   /// Directories of persistent volumes of brume.dev/local-path.
   [[nodiscard]] std::string storage_dir() const { return data_dir + "/storage"; }
+  /// What the API calls it, for volumes keep their paths for ever: by the link to data_dir, if there is one, which may
+  /// lead to another disk some day. Empty: storage_dir().
+  std::string storage_path;
   std::string seccomp_dir;                     ///< of Localhost profiles; empty: <data_dir>/seccomp
   std::string cgroup_root = "brume/kubepods";  ///< below the cgroup2 mount
 

@@ -107,7 +107,9 @@ Json make_node(const NodeOptions& options, const Machine& machine) {
           {"metadata",
            {{"name", options.node_name},
             {"labels", std::move(labels)},
-            {"annotations", {{std::string(api::kLocalPathDirectory), options.storage_dir()}}}}},
+            {"annotations",
+             {{std::string(api::kLocalPathDirectory),
+               options.storage_path.empty() ? options.storage_dir() : options.storage_path}}}}},
           {"spec", std::move(spec)}};
 }
 

@@ -114,7 +114,7 @@ Task<Status> StorageKeeper::reconcile(std::string name) {
 }
 
 Task<Status> StorageKeeper::remove_directory(Json volume) {
-  auto directory = local_path_of(volume, options_.node_name, options_.storage_dir());
+  auto directory = local_path_of(volume, options_);
   if (!directory) co_return fail(directory.error());
   if (directory->empty()) co_return Status();
   const std::string path(str(at(volume, "spec", "local"), "path"));

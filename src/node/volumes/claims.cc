@@ -66,18 +66,22 @@ Status check_volume_mode(const Json& pod, std::string_view volume, bool block) {
                                   ", but is specified in " + wrong);
 }
 
-Result<std::string> local_path_of(const Json& volume, std::string_view node, const std::string& storage_dir) {
+Result<std::string> local_path_of(const Json& volume, const NodeOptions& options) {
   const Json& metadata = at(volume, "metadata");
   if (str(at(metadata, "annotations"), client::kProvisionedBy) != api::kLocalPath ||
-      str(at(metadata, "labels"), api::kLocalPathNode) != node) {
+      str(at(metadata, "labels"), api::kLocalPathNode) != options.node_name) {
     return std::string();
   }
   // Named after the claim that it was made for, which need not be the one that has it now. Names of volumes have no
   // '_', so that none can mean another's directory.
   const std::string_view path = str(at(volume, "spec", "local"), "path");
-  const std::string wanted = storage_dir + "/" + std::string(str(metadata, "name")) + "_";
-  if (path.starts_with(wanted) && path.find('/', wanted.size()) == std::string_view::npos) return storage_dir;
-  return fail(Code::kInvalid, "the volume's directory does not begin with " + wanted);
+  const std::string entry = "/" + std::string(str(metadata, "name")) + "_";
+  const auto lies_in = [&](const std::string& storage) {
+    return !storage.empty() && path.starts_with(storage + entry) &&
+           path.find('/', storage.size() + entry.size()) == std::string_view::npos;
+  };
+  if (lies_in(options.storage_dir()) || lies_in(options.storage_path)) return options.storage_dir();
+  return fail(Code::kInvalid, "the volume's directory does not begin with " + options.storage_dir() + entry);
 }
 
 }  // namespace brume::node

@@ -9,6 +9,7 @@
 #include "brume/api/object.h"
 #include "brume/base/json.h"
 #include "brume/base/result.h"
+#include "brume/node/agent.h"
 
 namespace brume::node {
 
@@ -30,10 +31,9 @@ using ClaimVolumes = std::map<std::string, ClaimVolume>;  ///< by the name of th
 [[nodiscard]] Status check_volume(const api::Object& volume, const api::Object& claim, const api::Object* node);
 /// Whether the containers of the pod use the volume as its volumeMode says.
 [[nodiscard]] Status check_volume_mode(const Json& pod, std::string_view volume, bool block);
-/// `storage_dir` when the volume is one of brume.dev/local-path on this node, with a directory of its own there; "" for
+/// storage_dir() when the volume is one of brume.dev/local-path on this node, with a directory of its own there; "" for
 /// other volumes; kInvalid when it says that it is one but names a directory elsewhere.
-[[nodiscard]] Result<std::string> local_path_of(const Json& volume, std::string_view node,
-                                                const std::string& storage_dir);
+[[nodiscard]] Result<std::string> local_path_of(const Json& volume, const NodeOptions& options);
 
 /// Which pods of this node have which persistent volumes mounted. Owner: the node loop.
 class VolumeUses {

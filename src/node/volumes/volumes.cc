@@ -134,6 +134,7 @@ Result<VolumePlan> plan_claim(VolumePlan plan, const Json& pod, const ClaimVolum
   }
   plan.kind = VolumePlan::Kind::kLocal;
   plan.storage_dir = bound.storage_dir;
+  if (!plan.storage_dir.empty()) plan.path = plan.storage_dir + plan.path.substr(plan.path.rfind('/'));
   return plan;
 }
 

@@ -72,7 +72,7 @@ Task<Result<ClaimVolume>> PodWorker::fetch_claim(Json volume, std::string claim_
   if (auto fit = check_volume_mode(pod_, name, out.block()); !fit) {
     co_return fail(waiting(not_processed(name, fit.error().message)));
   }
-  auto directory = local_path_of(out.volume, context_.options.node_name, context_.options.storage_dir());
+  auto directory = local_path_of(out.volume, context_.options);
   if (!directory) {
     co_return fail(
         waiting("MountVolume.SetUp failed for volume \"" + volume_name + "\" : " + directory.error().message));

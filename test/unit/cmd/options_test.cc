@@ -1,5 +1,8 @@
 #include "cmd/options.h"
 
+#include <filesystem>
+
+#include "brume/base/random.h"
 #include "catch.h"
 #include "support/text_file.h"
 
@@ -41,6 +44,17 @@ TEST_CASE("options have k3s' names and forms") {
   CHECK(options->node_port_last == 31010);
   CHECK(options->write_kubeconfig_mode == 0644);
   CHECK(nth_address(options->service_cidr, 10) == "10.43.0.10");
+}
+
+TEST_CASE("the data directory is known by its own name, and by that of a link") {
+  const auto dir = std::filesystem::temp_directory_path() / ("brume-options-" + random_suffix(8));
+  std::filesystem::create_directories(dir / "disk");
+  std::filesystem::create_directory_symlink(dir / "disk", dir / "link");
+  const auto options = parse({"--data-dir", dir / "link"});
+  REQUIRE(options);
+  CHECK(options->data_dir == std::filesystem::canonical(dir / "disk").string());
+  CHECK(options->data_path == (dir / "link").string());
+  std::filesystem::remove_all(dir);
 }
 
 TEST_CASE("a bad option is told in one line that says what it takes") {

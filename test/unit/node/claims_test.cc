@@ -277,8 +277,25 @@ TEST_CASE("the directory of a volume of this node is made, and one elsewhere is 
     CHECK(mode_of(storage + "/disk_default_data") == 0777);
     CHECK(mode_of(storage) == 0711);
     pair.volume["spec"]["local"]["path"] = "/etc";
-    CHECK_FALSE(local_path_of(pair.volume, "node1", storage).has_value());
-    CHECK(local_path_of(pair.volume, "node2", storage).value().empty());
+    CHECK_FALSE(local_path_of(pair.volume, f.options).has_value());
+    f.options.node_name = "node2";
+    CHECK(local_path_of(pair.volume, f.options).value().empty());
+  });
+}
+
+TEST_CASE("a volume is found by the link through which the data directory was given") {
+  with_node([](WorkerFixture& f) -> Task<void> {
+    f.options.storage_path = "/srv/link/storage";
+    Pair pair = local_pair("/srv/link/storage/disk_default_data");
+    pair.volume["metadata"]["annotations"] = {{std::string(client::kProvisionedBy), api::kLocalPath}};
+    pair.volume["metadata"]["labels"] = {{std::string(api::kLocalPathNode), "node1"}};
+    pair.seed(f);
+    f.start(pod_with_claim());
+    const bool ok = co_await f.until([&] { return f.phase() == "Running"; });
+    REQUIRE(ok);
+    CHECK(mode_of(f.options.storage_dir() + "/disk_default_data") == 0777);
+    pair.volume["spec"]["local"]["path"] = "/srv/link/storage/disk_default_data/etc";
+    CHECK_FALSE(local_path_of(pair.volume, f.options).has_value());
   });
 }
 
