@@ -194,6 +194,32 @@ class Storage(NodeTest):
         self.assertEqual(0o2000, os.stat(path / 'sub').st_mode & 0o2000)
 
 
+class AnotherDisk(NodeTest):
+    flags = ('--disable', 'dns')
+
+    def test_the_data_directory_moves_behind_a_link(self):
+        """Volumes keep their paths; the directory that these lead to may be on another disk tomorrow."""
+        self.apply(claim('data'), pod('one', 'echo one > /data/log; sleep 100000', **uses('data')))
+        self.wait_running('one')
+        self.k('delete', 'pod', 'one', '--timeout=30s')
+        for disk in ('disk1', 'disk2'):
+            self.node.stop()
+            data = self.node.dir / 'data'
+            data.resolve().rename(self.node.dir / disk)
+            data.unlink(missing_ok=True)
+            data.symlink_to(self.node.dir / disk)
+            self.node.start()
+            wait_for(self.node.node_ready, 20)
+            self.apply(pod('next', 'cat /data/log; sleep 100000', **uses('data')))
+            self.wait_running('next')
+            self.assertEqual('one\n', self.k('logs', 'next'))
+            self.k('delete', 'pod', 'next', '--timeout=30s')
+        self.assertEqual(1, len(list((self.node.dir / 'disk2/storage').iterdir())))
+        self.k('delete', 'pvc', 'data', '--timeout=30s')
+        self.wait(lambda: not list((self.node.dir / 'disk2/storage').iterdir()), message='the directory is gone')
+        wait_for(lambda: not self.get('pv')['items'], 10)
+
+
 class Disabled(NodeTest):
     flags = ('--disable', 'dns,local-storage')
     import_images = False
