@@ -45,6 +45,12 @@ struct Fixture {
   std::unique_ptr<NodeAgent> make() {
     return NodeAgent::create(options, {client, runtime, images, network, clock}, executor);
   }
+  Task<std::unique_ptr<NodeAgent>> begin() {
+    auto agent = make();
+    auto started = co_await agent->start();
+    REQUIRE(started.has_value());
+    co_return agent;
+  }
   void add_pod(const std::string& name, const std::string& cpu = "") {
     Json container = {{"name", "app"}, {"image", "docker.io/library/app:1"}};
     if (!cpu.empty()) container["resources"] = {{"requests", {{"cpu", cpu}}}};
@@ -78,9 +84,7 @@ void with_agent(std::function<Task<void>(Fixture&)> body) {
 
 TEST_CASE("a pod grows when there is room, and else when another has left") {
   with_agent([](Fixture& f) -> Task<void> {
-    auto agent = f.make();
-    auto started = co_await agent->start();
-    REQUIRE(started.has_value());
+    auto agent = co_await f.begin();
     const auto cpus = static_cast<std::int64_t>(::sysconf(_SC_NPROCESSORS_ONLN));
     f.add_pod("first", "100m");
     f.add_pod("second", "100m");
@@ -122,9 +126,7 @@ TEST_CASE("a pod grows when there is room, and else when another has left") {
 TEST_CASE("the node registers, reports and renews its lease") {
   with_agent([](Fixture& f) -> Task<void> {
     f.runtime.limits = {{"memory limits", "controller memory is bound to cgroup v1"}};
-    auto agent = f.make();
-    auto started = co_await agent->start();
-    REQUIRE(started.has_value());
+    auto agent = co_await f.begin();
     const Json node = f.client.json("nodes", "", "node1");
     CHECK(at(node, "metadata", "labels", "kubernetes.io/hostname") == "node1");
     CHECK(at(node, "spec", "podCIDR") == "10.42.0.0/24");
@@ -156,9 +158,7 @@ TEST_CASE("the node registers, reports and renews its lease") {
 
 TEST_CASE("pods bound to the node run; too many are refused; stop leaves them; the next start takes over") {
   with_agent([](Fixture& f) -> Task<void> {
-    auto agent = f.make();
-    auto started = co_await agent->start();
-    REQUIRE(started.has_value());
+    auto agent = co_await f.begin();
     f.add_pod("a");
     f.add_pod("b");
     bool ok = co_await eventually([&] { return f.phase("a") == "Running" && f.phase("b") == "Running"; });
@@ -172,9 +172,7 @@ TEST_CASE("pods bound to the node run; too many are refused; stop leaves them; t
     CHECK(f.runtime.sandboxes.size() == 2);
     // b is deleted and gone while nobody looks.
     f.client.erase("pods", "default", "b");
-    agent = f.make();
-    started = co_await agent->start();
-    REQUIRE(started.has_value());
+    agent = co_await f.begin();
     ok = co_await eventually([&] { return f.runtime.sandboxes.size() == 1; });
     CHECK(ok);
     CHECK(f.runtime.sandboxes.contains("uid-a"));
@@ -193,9 +191,7 @@ TEST_CASE("pods bound to the node run; too many are refused; stop leaves them; t
 
 TEST_CASE("a pod that was deleted by force leaves its room to others while its containers still end") {
   with_agent([](Fixture& f) -> Task<void> {
-    auto agent = f.make();
-    auto started = co_await agent->start();
-    REQUIRE(started.has_value());
+    auto agent = co_await f.begin();
     for (const char* name : {"a", "b", "c"}) f.add_pod(name);  // as many as fit
     bool ok = co_await eventually([&] { return f.phase("a") == "Running" && f.phase("c") == "Running"; });
     REQUIRE(ok);
@@ -215,9 +211,7 @@ TEST_CASE("a pod that was deleted by force leaves its room to others while its c
 
 TEST_CASE("a pod that has finished leaves its room to others while it is still taken down") {
   with_agent([](Fixture& f) -> Task<void> {
-    auto agent = f.make();
-    auto started = co_await agent->start();
-    REQUIRE(started.has_value());
+    auto agent = co_await f.begin();
     for (const char* name : {"a", "b", "c"}) f.add_pod(name);  // as many as fit
     bool ok = co_await eventually([&] { return f.phase("a") == "Running" && f.phase("c") == "Running"; });
     REQUIRE(ok);
@@ -241,9 +235,7 @@ TEST_CASE("what a kill left half made goes, and its pod starts afresh") {
     f.runtime.sandboxes["uid-a"] = {"uid-a", 1, "/fake/netns/uid-a", {}};
     f.network.left_over = {"uid-a", "uid-gone"};
     f.add_pod("a");
-    auto agent = f.make();
-    auto started = co_await agent->start();
-    REQUIRE(started.has_value());
+    auto agent = co_await f.begin();
     const bool ok = co_await eventually([&] { return f.phase("a") == "Running" && f.network.detached.size() == 2; });
     CHECK(ok);
     CHECK(f.runtime.removed == std::vector<std::string>{"uid-a"});
@@ -262,9 +254,7 @@ TEST_CASE("volumes outlive a sandbox that was left without containers") {
     std::filesystem::create_directories(volume);
     std::ofstream(volume + "/kept") << "by a container of the sandbox before";
     f.add_pod("a");
-    auto agent = f.make();
-    auto started = co_await agent->start();
-    REQUIRE(started.has_value());
+    auto agent = co_await f.begin();
     const bool ok = co_await eventually([&] { return f.phase("a") == "Running"; });
     CHECK(ok);
     CHECK(std::filesystem::exists(volume + "/kept"));
@@ -275,16 +265,13 @@ TEST_CASE("volumes outlive a sandbox that was left without containers") {
 TEST_CASE("a sandbox that ends before its pod is known again is made anew") {
   with_agent([](Fixture& f) -> Task<void> {
     f.add_pod("a");
-    auto agent = f.make();
-    auto started = co_await agent->start();
-    REQUIRE(started.has_value());
+    auto agent = co_await f.begin();
     bool ok = co_await eventually([&] { return f.phase("a") == "Running"; });
     REQUIRE(ok);
     co_await agent->stop();
-    agent = f.make();
+    agent.reset();
     f.runtime.on_adopted = [&f] { f.runtime.end_sandbox("uid-a"); };
-    started = co_await agent->start();
-    REQUIRE(started.has_value());
+    agent = co_await f.begin();
     ok = co_await eventually([&] { return f.network.attached.size() == 2; });
     CHECK(ok);
     co_await agent->stop();
@@ -293,9 +280,7 @@ TEST_CASE("a sandbox that ends before its pod is known again is made anew") {
 
 TEST_CASE("stop_pods ends the pods and keeps their objects") {
   with_agent([](Fixture& f) -> Task<void> {
-    auto agent = f.make();
-    auto started = co_await agent->start();
-    REQUIRE(started.has_value());
+    auto agent = co_await f.begin();
     f.add_pod("a");
     const bool ok = co_await eventually([&] { return f.phase("a") == "Running"; });
     REQUIRE(ok);
@@ -322,9 +307,7 @@ TEST_CASE("an identity that is refused is told at once") {
 
 TEST_CASE("an API that cannot write keeps no pod from being taken over") {
   with_agent([](Fixture& f) -> Task<void> {
-    auto agent = f.make();
-    auto started = co_await agent->start();
-    REQUIRE(started.has_value());
+    auto agent = co_await f.begin();
     f.add_pod("a");
     bool ok = co_await eventually([&] { return f.phase("a") == "Running"; });
     REQUIRE(ok);
@@ -335,9 +318,7 @@ TEST_CASE("an API that cannot write keeps no pod from being taken over") {
       if (call.verb == "get" || call.verb == "list" || call.verb == "watch") return std::nullopt;
       return Error{Code::kServiceUnavailable, "the store cannot write: disk full"};
     });
-    agent = f.make();
-    started = co_await agent->start();
-    REQUIRE(started.has_value());
+    agent = co_await f.begin();
     co_await settle();
     CHECK(f.runtime.starts("app") == 1);
     CHECK(f.runtime.sandboxes.size() == 1);
@@ -465,9 +446,7 @@ TEST_CASE("a pod that names its node itself is refused where the scheduler would
 
 TEST_CASE("a label that the agent has not heard of yet is asked for before its pod is refused") {
   with_agent([](Fixture& f) -> Task<void> {
-    auto agent = f.make();
-    auto started = co_await agent->start();
-    REQUIRE(started.has_value());
+    auto agent = co_await f.begin();
     f.client.react([](const FakeClient::Call& call) -> std::optional<Error> {
       if (call.resource != "nodes" || (call.verb != "list" && call.verb != "watch")) return std::nullopt;
       return Error{Code::kServiceUnavailable, "later"};
@@ -498,9 +477,7 @@ TEST_CASE("a label that the agent has not heard of yet is asked for before its p
 
 TEST_CASE("a node that was called Unknown says that it is back") {
   with_agent([](Fixture& f) -> Task<void> {
-    auto agent = f.make();
-    auto started = co_await agent->start();
-    REQUIRE(started.has_value());
+    auto agent = co_await f.begin();
     const auto ready = [&] {
       return std::string(
           str(client::find_condition(at(f.client.json("nodes", "", "node1"), "status"), "Ready"), "status"));

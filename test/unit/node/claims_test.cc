@@ -55,6 +55,13 @@ Pair local_pair(const std::string& path) {
   return out;
 }
 
+Pair provisioned_pair(const std::string& path) {
+  Pair pair = local_pair(path);
+  pair.volume["metadata"]["annotations"] = {{std::string(client::kProvisionedBy), api::kLocalPath}};
+  pair.volume["metadata"]["labels"] = {{std::string(api::kLocalPathNode), "node1"}};
+  return pair;
+}
+
 Json node_with(const Json& labels) { return {{"metadata", {{"name", "node1"}, {"labels", labels}}}}; }
 
 // The bind mount at /data of the container that was started.
@@ -267,9 +274,7 @@ TEST_CASE("local volumes get the pod's group, unless another pod has them") {
 TEST_CASE("the directory of a volume of this node is made, and one elsewhere is refused") {
   with_node([](WorkerFixture& f) -> Task<void> {
     const std::string storage = f.options.storage_dir();
-    Pair pair = local_pair(storage + "/disk_default_data");
-    pair.volume["metadata"]["annotations"] = {{std::string(client::kProvisionedBy), api::kLocalPath}};
-    pair.volume["metadata"]["labels"] = {{std::string(api::kLocalPathNode), "node1"}};
+    Pair pair = provisioned_pair(storage + "/disk_default_data");
     pair.seed(f);
     f.start(pod_with_claim());
     const bool ok = co_await f.until([&] { return f.phase() == "Running"; });
@@ -286,9 +291,7 @@ TEST_CASE("the directory of a volume of this node is made, and one elsewhere is 
 TEST_CASE("a volume is found by the link through which the data directory was given") {
   with_node([](WorkerFixture& f) -> Task<void> {
     f.options.storage_path = "/srv/link/storage";
-    Pair pair = local_pair("/srv/link/storage/disk_default_data");
-    pair.volume["metadata"]["annotations"] = {{std::string(client::kProvisionedBy), api::kLocalPath}};
-    pair.volume["metadata"]["labels"] = {{std::string(api::kLocalPathNode), "node1"}};
+    Pair pair = provisioned_pair("/srv/link/storage/disk_default_data");
     pair.seed(f);
     f.start(pod_with_claim());
     const bool ok = co_await f.until([&] { return f.phase() == "Running"; });
