@@ -165,16 +165,19 @@ Task<Status> NodeReporter::renew_lease() {
 }
 
 // The control plane calls a node Unknown that was silent for long (its machine slept, or the way to it was cut): it has
-// to hear that it is back.
+// to hear that it is back. And others add to the node's capacity, or change it: what can be allocated follows.
 Task<void> NodeReporter::look_at_api() {
   auto node = co_await parts_.client.get(api::res("nodes"), "", options_.node_name);
   if (!node) co_return;  // the writers of lease and status tell what fails
   const Json value = (*node)->parse();
-  const auto state = [](const Json& status) { return str(client::find_condition(status, "Ready"), "status"); };
-  if (!written_.is_null() && state(at(value, "status")) != state(written_)) {
-    api_status_ = at(value, "status");
-    written_ = Json();
-  }
+  const Json& status = at(value, "status");
+  const bool same = str(client::find_condition(status, "Ready"), "status") ==
+                        str(client::find_condition(api_status_, "Ready"), "status") &&
+                    at(status, "capacity") == at(api_status_, "capacity") &&
+                    at(status, "allocatable") == at(api_status_, "allocatable");
+  if (same || written_.is_null()) co_return;
+  api_status_ = status;
+  written_ = Json();
 }
 
 Task<void> NodeReporter::status_loop() {
@@ -209,6 +212,9 @@ Task<Status> NodeReporter::write_status() {
   options.subresource = "status";
   options.field_manager = "kubelet";
   Json patch = {{"status", status}};
+  for (const auto& [name, amount] : at(api_status_, "allocatable").items()) {
+    if (!status["allocatable"].contains(name)) patch["status"]["allocatable"][name] = nullptr;
+  }
   auto answer = co_await parts_.client.patch(api::res("nodes"), "", options_.node_name, client::PatchType::kStrategic,
                                              std::move(patch), std::move(options));
   if (!answer) co_return fail(std::move(answer).error());

@@ -26,6 +26,15 @@ Json resources(const NodeOptions& options, const Machine& machine, bool allocata
           {"hugepages-1Gi", huge(machine.hugepages_1gi)}};
 }
 
+// Others advertise resources of a node in its capacity (example.com/dongle): all of that can be allocated.
+Json allocatable(const NodeStatusInputs& in) {
+  Json out = resources(in.options, in.machine, true);
+  for (const auto& [name, amount] : at(in.old, "capacity").items()) {
+    if (!out.contains(name)) out[name] = amount;
+  }
+  return out;
+}
+
 struct Condition {
   const char* type;
   bool status;
@@ -118,7 +127,7 @@ Json make_node_status(const NodeStatusInputs& in) {
   for (const std::string& ip : in.options.node_ips) addresses.push_back({{"type", "InternalIP"}, {"address", ip}});
   addresses.push_back({{"type", "Hostname"}, {"address", in.options.hostname}});
   return {{"capacity", resources(in.options, in.machine, false)},
-          {"allocatable", resources(in.options, in.machine, true)},
+          {"allocatable", allocatable(in)},
           {"addresses", std::move(addresses)},
           {"conditions", conditions(in)},
           {"daemonEndpoints", {{"kubeletEndpoint", {{"Port", in.port}}}}},

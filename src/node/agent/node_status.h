@@ -20,7 +20,7 @@ struct NodeStatusInputs {
   const Pressure& pressure;
   const std::vector<runtime::Limitation>& limitations;
   std::vector<std::shared_ptr<const runtime::Image>> images;
-  const Json& old;  ///< the status in the API: transition times are kept from it
+  const Json& old;  ///< the status in the API: transition times and what others advertise are kept from it
   std::uint16_t port = 0;
   WallTime now;
 };
