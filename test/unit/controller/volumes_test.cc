@@ -1,5 +1,6 @@
 // Binding of claims and volumes, the protection of both, ephemeral claims, growth.
 #include <algorithm>
+#include <set>
 
 #include "bench.h"
 #include "brume/api/local_path.h"
