@@ -214,6 +214,9 @@ Task<Status> Agent::start() {
   reporter_.set_port(server_.port() != 0 ? server_.port() : options_.port);
   auto registered = co_await reporter_.register_node();
   if (!registered) co_return registered;
+  node_.add_handler({.added = [this](const api::ObjectPtr& node) { reporter_.heard(*node); },
+                     .updated = [this](const api::ObjectPtr&, const api::ObjectPtr& now) { reporter_.heard(*now); },
+                     .deleted = nullptr});
   services_.start();
   node_.start();
   pods_.start();
@@ -301,6 +304,7 @@ void Agent::add_pod(const api::ObjectPtr& pod, const api::ObjectPtr& asked_node)
 
 // The watch of pods may be ahead of the node's: of the label for which the scheduler chose the node, say.
 Task<void> Agent::admit_again(api::ObjectPtr pod) {
+  // Without an answer, what was heard last decides.
   auto node = co_await parts_.client.get(api::res("nodes"), "", options_.node_name);
   const auto now = pods_.get(pod->ns(), pod->name());
   if (!now || now->uid() != pod->uid()) co_return;

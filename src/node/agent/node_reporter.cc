@@ -70,8 +70,7 @@ Task<Status> NodeReporter::bring_up_to_date() {
   }
   if (!have) co_return fail(std::move(have).error());
   node_uid_ = (*have)->uid();
-  const Json node = (*have)->parse();
-  api_status_ = at(node, "status");
+  take(**have);
   auto written = co_await write_status();
   up_to_date_ = written.has_value();
   co_return written;
@@ -125,7 +124,6 @@ Task<void> NodeReporter::lease_loop() {
         co_await run_blocking([data_dir, limits = options_.eviction_hard] { return read_pressure(data_dir, limits); });
     take(now);
     if (tick_) tick_(now);
-    co_await look_at_api();
     changed_.notify();
   }
 }
@@ -164,20 +162,26 @@ Task<Status> NodeReporter::renew_lease() {
   co_return Status();
 }
 
-// The control plane calls a node Unknown that was silent for long (its machine slept, or the way to it was cut): it has
-// to hear that it is back. And others add to the node's capacity, or change it: what can be allocated follows.
-Task<void> NodeReporter::look_at_api() {
-  auto node = co_await parts_.client.get(api::res("nodes"), "", options_.node_name);
-  if (!node) co_return;  // the writers of lease and status tell what fails
-  const Json value = (*node)->parse();
-  const Json& status = at(value, "status");
-  const bool same = str(client::find_condition(status, "Ready"), "status") ==
-                        str(client::find_condition(api_status_, "Ready"), "status") &&
-                    at(status, "capacity") == at(api_status_, "capacity") &&
-                    at(status, "allocatable") == at(api_status_, "allocatable");
-  if (same || written_.is_null()) co_return;
-  api_status_ = status;
+// False: what the API said later is known already.
+bool NodeReporter::take(const api::Object& node) {
+  if (node.resource_version() < api_revision_) return false;
+  api_revision_ = node.resource_version();
+  const Json value = node.parse();
+  api_status_ = at(value, "status");
+  return true;
+}
+
+void NodeReporter::heard(const api::Object& node) {
+  if (node.resource_version() <= api_revision_) return;
+  const Json before = std::exchange(api_status_, Json());
+  static_cast<void>(take(node));
+  const bool same = str(client::find_condition(api_status_, "Ready"), "status") ==
+                        str(client::find_condition(before, "Ready"), "status") &&
+                    at(api_status_, "capacity") == at(before, "capacity") &&
+                    at(api_status_, "allocatable") == at(before, "allocatable");
+  if (same || written_.is_null()) return;
   written_ = Json();
+  changed_.notify();
 }
 
 Task<void> NodeReporter::status_loop() {
@@ -218,8 +222,7 @@ Task<Status> NodeReporter::write_status() {
   auto answer = co_await parts_.client.patch(api::res("nodes"), "", options_.node_name, client::PatchType::kStrategic,
                                              std::move(patch), std::move(options));
   if (!answer) co_return fail(std::move(answer).error());
-  const Json node = (*answer)->parse();
-  api_status_ = at(node, "status");
+  if (!take(**answer)) co_return Status();  // heard() has seen to the next write
   written_ = std::move(status);
   written_at_ = now;
   co_return Status();

@@ -31,6 +31,10 @@ class NodeReporter {
   /// What the node's conditions say: a pressure that is over counts for five minutes more, so that nothing is sent here
   /// at once to bring it back (the kubelet's evictionPressureTransitionPeriod).
   [[nodiscard]] const Pressure& pressure() const { return pressure_; }
+  /// The Node as a watch has it. The control plane calls a node Unknown that was silent for long (its machine slept, or
+  /// the way to it was cut): it has to hear that it is back. And others add to its capacity, or change it: what can be
+  /// allocated follows.
+  void heard(const api::Object& node);
   /// Images or pods changed: the status may have.
   void changed() { changed_.notify(); }
   Task<void> stop() { co_await group_.stop(); }
@@ -40,10 +44,10 @@ class NodeReporter {
   Task<void> status_loop();
   Task<Status> bring_up_to_date();
   Task<Status> renew_lease();
-  Task<void> look_at_api();
   Task<Status> write_status();
   void tell_limitations();
   void take(const Pressure& now);
+  bool take(const api::Object& node);
 
   const NodeOptions& options_;
   NodeParts parts_;
@@ -56,8 +60,9 @@ class NodeReporter {
   std::function<void(const Pressure&)> tick_;
   std::uint16_t port_ = 0;
   std::string node_uid_;
-  bool up_to_date_ = false;  ///< labels and a first status are written, and nobody deleted the Node since
-  Json api_status_;          ///< as the API last answered
+  bool up_to_date_ = false;        ///< labels and a first status are written, and nobody deleted the Node since
+  Json api_status_;                ///< as the API last said
+  std::int64_t api_revision_ = 0;  ///< when that was
   Json written_;
   std::chrono::steady_clock::time_point written_at_;
   api::ObjectPtr lease_;
