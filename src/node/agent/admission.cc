@@ -80,17 +80,17 @@ std::optional<Refusal> under_pressure(const Json& pod, const AdmissionInputs& in
   return Refusal{"Evicted", "The node had condition: [" + join(conditions, " ") + "]. "};
 }
 
-// The scheduler sees to these, but a pod may name its node itself.
+// What the scheduler sees to; but a pod may name its node itself.
+Refusal failed_predicate(const std::string& name, const char* why, bool by_node) {
+  return {
+      .reason = name, .message = "Pod was rejected: Predicate " + name + " failed: node(s) " + why, .by_node = by_node};
+}
 
 std::optional<Refusal> check_affinity(const Json& pod, const AdmissionInputs& in) {
   if (in.node == nullptr || client::decode_required_node_affinity(at(pod, "spec")).matches(*in.node)) {
     return std::nullopt;
   }
-  return Refusal{.reason = "NodeAffinity",
-                 .message =
-                     "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node "
-                     "affinity/selector",
-                 .by_node = true};
+  return failed_predicate("NodeAffinity", "didn't match Pod's node affinity/selector", true);
 }
 
 std::optional<Refusal> check_taints(const Json& pod, const AdmissionInputs& in) {
@@ -100,11 +100,7 @@ std::optional<Refusal> check_taints(const Json& pod, const AdmissionInputs& in) 
     return taint.effect == client::kNoExecute && !client::tolerated(taint, tolerations);
   };
   if (std::ranges::none_of(in.taints, repels)) return std::nullopt;
-  return Refusal{.reason = "TaintToleration",
-                 .message =
-                     "Pod was rejected: Predicate TaintToleration failed: node(s) had taints that the pod "
-                     "didn't tolerate",
-                 .by_node = true};
+  return failed_predicate("TaintToleration", "had taints that the pod didn't tolerate", true);
 }
 
 std::optional<Refusal> check_ports(const Json& pod, const AdmissionInputs& in) {
@@ -112,9 +108,7 @@ std::optional<Refusal> check_ports(const Json& pod, const AdmissionInputs& in) {
     return std::ranges::any_of(in.ports, [&](const HostPort& have) { return ports_conflict(port, have); });
   };
   if (std::ranges::none_of(host_ports(pod), taken)) return std::nullopt;
-  return Refusal{"NodePorts",
-                 "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod "
-                 "ports"};
+  return failed_predicate("NodePorts", "didn't have free ports for the requested pod ports", false);
 }
 
 }  // namespace

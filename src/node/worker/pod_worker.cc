@@ -284,7 +284,7 @@ bool PodWorker::held_back(std::size_t index) const {
 void PodWorker::reconcile_ended() {
   if (!all_ended()) return;
   if (!torn_down_) {
-    if (!tearing_ && !end_is_told()) return;
+    if (!tearing_ && !may_tear_down()) return;
     if (teardown_retry_ && *teardown_retry_ > context_.clock.steady()) {
       wake_at(*teardown_retry_);
     } else if (!tearing_ && sandbox_ != Stage::kBusy && volumes_ != Stage::kBusy && !refreshing_) {

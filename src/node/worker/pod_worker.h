@@ -149,7 +149,7 @@ class PodWorker {
   Task<void> send_signal(std::string id, int signal);
   [[nodiscard]] int stop_signal(const ContainerRun& run) const;
   Task<void> finish_exit(std::size_t index, runtime::ContainerStatus status);
-  bool end_is_told();
+  bool may_tear_down();
   Task<void> tear_down();
   Task<void> delete_pod();
   [[nodiscard]] std::chrono::seconds grace_period() const;

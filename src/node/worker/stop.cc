@@ -247,7 +247,7 @@ Task<void> PodWorker::finish_exit(std::size_t index, runtime::ContainerStatus st
 
 // The shim alone knows how containers ended until the API does: a node agent that is killed between the two would take
 // a Job's finished work for lost. A status that cannot be written does not keep a pod's memory and disk for ever.
-bool PodWorker::end_is_told() {
+bool PodWorker::may_tear_down() {
   if (removed_ || shut_down_ || wanted_ == written_) return true;
   const auto now = context_.clock.steady();
   if (!tear_down_by_) tear_down_by_ = now + kReportPatience;
