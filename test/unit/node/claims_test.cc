@@ -396,6 +396,7 @@ void with_keeper(std::function<Task<void>(FakeClient&, FakeClock&, const std::st
     keeper.start();
     co_await settle(50);
     co_await body(client, clock, options.storage_dir());
+    client.clear_reactors();  // they look at what the body had
     co_await keeper.stop();
   });
   fs::remove_all(dir);

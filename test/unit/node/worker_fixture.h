@@ -168,6 +168,7 @@ inline void with_worker(std::function<Task<void>(WorkerFixture&)> body) {
     Executor executor = co_await boost::asio::this_coro::executor;
     WorkerFixture fixture(executor);
     co_await body(fixture);
+    fixture.client.clear_reactors();  // they look at what the body had
     co_await fixture.done();
   });
 }
