@@ -1,4 +1,4 @@
-// FakeClock: time that stands still until a test moves it; and waiting for other tasks of the loop to settle.
+// FakeClock: time that stands still until a test moves it.
 #pragma once
 
 #include <algorithm>
@@ -12,6 +12,7 @@
 
 #include "brume/base/clock.h"
 #include "brume/base/task.h"
+#include "waiting.h"
 
 namespace brume::test {
 
@@ -77,21 +78,5 @@ class FakeClock : public Clock {
   std::chrono::steady_clock::time_point steady_ = std::chrono::steady_clock::time_point(std::chrono::hours(1));
   std::vector<std::weak_ptr<Sleeper>> sleepers_;
 };
-
-/// Lets the other tasks of this loop run for a while (they must not wait for real time or other threads).
-inline Task<void> settle(int rounds = 300) {
-  for (int i = 0; i < rounds; ++i) co_await yield_now();
-}
-
-/// Lets other tasks run until `predicate` holds; false after `limit` of real time.
-inline Task<bool> eventually(std::function<bool()> predicate,
-                             std::chrono::milliseconds limit = std::chrono::seconds(5)) {
-  const auto deadline = std::chrono::steady_clock::now() + limit;
-  while (!predicate()) {
-    if (std::chrono::steady_clock::now() > deadline) co_return false;
-    co_await yield_now();
-  }
-  co_return true;
-}
 
 }  // namespace brume::test

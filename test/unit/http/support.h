@@ -9,6 +9,7 @@
 #include "brume/base/task.h"
 #include "brume/http/client.h"
 #include "brume/http/server.h"
+#include "support/waiting.h"
 
 /// CHECK for expressions with co_await, which Catch's own macros cannot hold.
 #define CO_CHECK(...)                                     \
@@ -20,6 +21,8 @@
 #define CO_CHECK_FALSE(...) CO_CHECK(!(__VA_ARGS__))
 
 namespace brume::http::test {
+
+using brume::test::eventually;
 
 /// Runs `body` on a fresh loop and ends it.
 void on_test_loop(const std::function<Task<void>()>& body);

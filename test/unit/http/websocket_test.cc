@@ -112,8 +112,7 @@ TEST_CASE("an answer is streamed over a WebSocket, until the peer goes") {
     CO_CHECK((co_await (*socket)->read())->data == "one\ntwo\n");
     CHECK_FALSE(cut);
     (void)co_await (*socket)->close(1000, "");
-    for (int i = 0; i < 200 && !cut; ++i) co_await sleep_for(5ms);
-    CHECK(cut);
+    CO_CHECK(co_await eventually([&] { return cut; }));
     co_await server->stop();
   });
 }
@@ -147,8 +146,7 @@ TEST_CASE("a WebSocket's peer that takes nothing, or sends much, is cut") {
       co_await sleep_for(50ms);
       CHECK_FALSE(ended);
       if (std::string_view(path) == "/idle") (void)co_await (*socket)->write(std::string(100'000, 'x'), false);
-      for (int i = 0; i < 600 && !ended; ++i) co_await sleep_for(5ms);
-      CHECK(ended);
+      CO_CHECK(co_await eventually([&] { return ended; }));
     }
     co_await server->stop();
   });
@@ -264,9 +262,7 @@ TEST_CASE("a WebSocket close beside a reader waits for the peer and takes what i
       for (int i = 0; i < 10000; ++i) CO_CHECK(co_await peer->far->write(frame(0x82, std::string(100, 'y'))));
       CHECK_FALSE(*done);
       (void)co_await peer->far->write(frame(0x88, std::string("\x03\xe8", 2)));
-      for (int i = 0; i < 5000 && !(*done && peer->ended); ++i) co_await sleep_for(1ms);
-      CHECK(*done);
-      CHECK(peer->ended);
+      CO_CHECK(co_await eventually([&] { return *done && peer->ended; }));
       CHECK(peer->messages.size() <= 2);
       co_await group.stop();
     }
@@ -300,8 +296,7 @@ TEST_CASE("a WebSocket close drops messages in pieces, begun before it or after"
       sent.resize(*count);
       CHECK(sent.ends_with(std::string("\x88\x02\x03\xe8", 4)));
       (void)co_await peer->far->write(frame(0x88, std::string("\x03\xe8", 2)));
-      for (int i = 0; i < 5000 && !*done; ++i) co_await sleep_for(1ms);
-      CHECK(*done);
+      CO_CHECK(co_await eventually([&] { return *done; }));
       co_await group.stop();
     }
   });

@@ -222,12 +222,8 @@ TEST_CASE("the DNS server answers by UDP and TCP and follows the API") {
   CHECK(address_in(b.tcp("web.default.svc.cluster.local", Type::kA)) == "10.43.0.80");
   CHECK(rcode_of(b.udp("late.default.svc.cluster.local", Type::kA)) == 3);
   b.api.seed("services", service("late", {{"clusterIP", "10.43.0.81"}, {"clusterIPs", {"10.43.0.81"}}}));
-  bool seen = false;
-  for (int i = 0; i < 200 && !seen; ++i) {
-    seen = address_in(b.udp("late.default.svc.cluster.local", Type::kA)) == "10.43.0.81";
-    if (!seen) std::this_thread::sleep_for(5ms);
-  }
-  CHECK(seen);
+  CHECK(test::eventually_in_thread(
+      [&] { return address_in(b.udp("late.default.svc.cluster.local", Type::kA)) == "10.43.0.81"; }));
   SECTION("messages that are no queries") {
     CHECK(rcode_of(b.udp("example.com", Type::kA)) == 2);  // nobody to forward to: an error at once
     std::string broken = query_bytes("web.default.svc.cluster.local", Type::kA).substr(0, 20);
@@ -326,12 +322,7 @@ TEST_CASE("health and readiness are told over HTTP") {
   CHECK(status(b.options.health_port, "/other") == 404);
   CHECK(status(b.options.ready_port, "/ready") == 503);
   b.api.clear_reactors();
-  bool ready = false;
-  for (int i = 0; i < 300 && !ready; ++i) {
-    ready = status(b.options.ready_port, "/ready") == 200;
-    if (!ready) std::this_thread::sleep_for(10ms);
-  }
-  CHECK(ready);
+  CHECK(test::eventually_in_thread([&] { return status(b.options.ready_port, "/ready") == 200; }));
 }
 
 TEST_CASE("wrong options are errors that say why") {

@@ -128,14 +128,14 @@ TEST_CASE("the proxy follows the API") {
       proxy->start();
       informers.start();
       auto answers = [&](std::string address, std::string expected) {
-        return eventually([&, address, expected] { return who(&c.netns, Protocol::kTcp, address, 80, 50) == expected; },
-                          std::chrono::seconds(3));
+        return eventually(
+            [&, address, expected] { return who(&c.netns, Protocol::kTcp, address, 80, 50) == expected; });
       };
       bool first = co_await answers("10.43.0.80", "a");
       CHECK(first);
       // The kernel answers a moment before the loop has heard that it has the rules.
-      for (int i = 0; i < 200 && !proxy->synced(); ++i) co_await sleep_for(std::chrono::milliseconds(10));
-      CHECK(proxy->synced());
+      const bool synced = co_await eventually([&] { return proxy->synced(); });
+      CHECK(synced);
       api.seed("endpointslices.discovery.k8s.io", slice_json("web-1", "web", {b.address}));
       bool moved = co_await answers("10.43.0.80", "b");
       CHECK(moved);

@@ -88,7 +88,7 @@ TEST_CASE("a pod grows when there is room, and else when another has left") {
     const auto cpus = static_cast<std::int64_t>(::sysconf(_SC_NPROCESSORS_ONLN));
     f.add_pod("first", "100m");
     f.add_pod("second", "100m");
-    bool ok = co_await eventually([&] { return f.phase("first") == "Running" && f.phase("second") == "Running"; }, 5s);
+    bool ok = co_await eventually([&] { return f.phase("first") == "Running" && f.phase("second") == "Running"; });
     REQUIRE(ok);
     const auto resize = [&](const std::string& name, std::int64_t milli_cpu) {
       Json pod = f.client.json("pods", "default", name);
@@ -109,15 +109,15 @@ TEST_CASE("a pod grows when there is room, and else when another has left") {
       return message;
     };
     resize("first", cpus * 1000 - 200);
-    ok = co_await eventually([&] { return cpu_of("first") == std::to_string(cpus * 1000 - 200) + "m"; }, 5s);
+    ok = co_await eventually([&] { return cpu_of("first") == std::to_string(cpus * 1000 - 200) + "m"; });
     CHECK(ok);
     resize("second", 300);
-    ok = co_await eventually([&] { return !pending("second").empty(); }, 5s);
+    ok = co_await eventually([&] { return !pending("second").empty(); });
     REQUIRE(ok);
     CHECK(pending("second").find("requested: 300, used: " + std::to_string(cpus * 1000 - 200)) != std::string::npos);
     CHECK(cpu_of("second") == "100m");
     resize("first", 200);  // it needs no room, and makes some
-    ok = co_await eventually([&] { return cpu_of("second") == "300m" && pending("second").empty(); }, 5s);
+    ok = co_await eventually([&] { return cpu_of("second") == "300m" && pending("second").empty(); });
     CHECK(ok);
     co_await agent->stop();
   });

@@ -416,7 +416,7 @@ TEST_CASE("a deleted volume's directory goes when no claim has it any more") {
     co_await settle(100);
     CHECK(fs::exists(storage + "/disk_default_data"));
     drop_protection(client);
-    const bool gone = co_await eventually([&] { return !client.find("persistentvolumes", "", "disk"); }, 3s);
+    const bool gone = co_await eventually([&] { return !client.find("persistentvolumes", "", "disk"); });
     CHECK(gone);
     CHECK_FALSE(fs::exists(storage + "/disk_default_data"));
   });
@@ -426,7 +426,7 @@ TEST_CASE("a retained volume's directory stays when the volume is deleted") {
   with_keeper([](FakeClient& client, FakeClock&, const std::string& storage) -> Task<void> {
     client.seed("persistentvolumes", deleted_volume(storage, "Retain"));
     drop_protection(client);
-    const bool gone = co_await eventually([&] { return !client.find("persistentvolumes", "", "disk"); }, 3s);
+    const bool gone = co_await eventually([&] { return !client.find("persistentvolumes", "", "disk"); });
     CHECK(gone);
     CHECK(fs::exists(storage + "/disk_default_data"));
   });
@@ -438,7 +438,7 @@ TEST_CASE("a directory that is not the node's to delete stays, and so does its v
     value["spec"]["local"]["path"] = storage + "/other";
     client.seed("persistentvolumes", value);
     drop_protection(client);
-    const bool told = co_await eventually([&] { return !client.all("events").empty(); }, 3s);
+    const bool told = co_await eventually([&] { return !client.all("events").empty(); });
     REQUIRE(told);
     const Json event = client.all("events").front()->parse();
     CHECK(str(event, "reason") == "VolumeFailedDelete");
@@ -461,7 +461,7 @@ TEST_CASE("a volume that was retained since the last event keeps its directory")
       return {};
     });
     drop_protection(client);
-    const bool gone = co_await eventually([&] { return !client.find("persistentvolumes", "", "disk"); }, 3s);
+    const bool gone = co_await eventually([&] { return !client.find("persistentvolumes", "", "disk"); });
     CHECK(gone);
     CHECK_FALSE(once);
     CHECK(fs::exists(storage + "/disk_default_data"));
@@ -509,12 +509,10 @@ TEST_CASE("while the API does not say what a volume is, its directory stays") {
     CHECK(client.find("persistentvolumes", "", "disk"));
     CHECK(fs::exists(storage + "/disk_default_data"));
     client.clear_reactors();
-    const bool gone = co_await eventually(
-        [&] {
-          clock.advance(100ms);
-          return !client.find("persistentvolumes", "", "disk");
-        },
-        3s);
+    const bool gone = co_await eventually([&] {
+      clock.advance(100ms);
+      return !client.find("persistentvolumes", "", "disk");
+    });
     CHECK(gone);
     CHECK_FALSE(fs::exists(storage + "/disk_default_data"));
   });
@@ -550,13 +548,12 @@ TEST_CASE("a directory whose volume went without this node is told of, and stays
     };
     // Somebody else let it go: the node's object was deleted, say.
     client.erase("persistentvolumes", "", "left");
-    const bool more = co_await eventually([&] { return clock.advance(100ms), tells_of("/left_default_a") == 1; }, 10s);
+    const bool more = co_await eventually([&] { return clock.advance(100ms), tells_of("/left_default_a") == 1; });
     CHECK(more);
     CHECK(fs::exists(storage + "/left_default_a"));
     // Once.
     client.erase("persistentvolumes", "", "right");
-    const bool again =
-        co_await eventually([&] { return clock.advance(100ms), tells_of("/right_default_b") == 1; }, 10s);
+    const bool again = co_await eventually([&] { return clock.advance(100ms), tells_of("/right_default_b") == 1; });
     CHECK(again);
     CHECK(tells_of("/left_default_a") == 1);
     CHECK(fs::exists(storage + "/lost+found"));

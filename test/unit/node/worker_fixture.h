@@ -129,9 +129,7 @@ struct WorkerFixture {
     }
     return false;
   }
-  Task<bool> until(std::function<bool()> predicate) {
-    return eventually(std::move(predicate), std::chrono::seconds(3));
-  }
+  Task<bool> until(std::function<bool()> predicate) { return eventually(std::move(predicate)); }
 
   Task<void> done() {
     if (worker) co_await worker->stop();

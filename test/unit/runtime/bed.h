@@ -19,6 +19,7 @@
 #include "brume/runtime/defaults.h"
 #include "brume/runtime/runtime.h"
 #include "catch.h"
+#include "support/waiting.h"
 
 namespace brume::runtime::test {
 
@@ -144,14 +145,14 @@ struct Bed {
     }
     return std::nullopt;
   }
-  /// Waits for the container's end, 8 s at most.
+  /// Waits for the container's end; nothing when it does not come.
   std::optional<ContainerStatus> wait(const std::string& pod, const std::string& id) {
-    for (int i = 0; i < 4000; ++i) {
-      auto one = status(pod, id);
-      if (one && one->state == ContainerStatus::State::kExited) return one;
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-    return std::nullopt;
+    std::optional<ContainerStatus> one;
+    const bool ended = brume::test::eventually_in_thread([&] {
+      one = status(pod, id);
+      return one && one->state == ContainerStatus::State::kExited;
+    });
+    return ended ? one : std::nullopt;
   }
   /// Runs a shell script to its end and gives its log's text; "start: ..." when it did not start.
   std::string script(const std::string& pod, const std::string& text,
@@ -167,13 +168,7 @@ struct Bed {
   Status remove_pod(const std::string& id) {
     return run<Status>([&] { return runtime->remove_sandbox(id); });
   }
-  bool wait_for(const std::function<bool()>& condition) {
-    for (int i = 0; i < 2000; ++i) {
-      if (condition()) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-    return false;
-  }
+  bool wait_for(const std::function<bool()>& condition) { return brume::test::eventually_in_thread(condition); }
 };
 
 /// All output of a session until its end.

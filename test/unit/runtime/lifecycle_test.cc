@@ -439,8 +439,7 @@ TEST_CASE("removal leaves nothing", "[runtime]") {
   CHECK(mounts_below(bed.dir) == mounts);
   // The reactor closes the connection's and the pidfd's descriptors in turns after the answer; and what an
   // earlier test left to close may close meanwhile.
-  for (int i = 0; i < 500 && open_files() > files; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  CHECK(open_files() <= files);
+  CHECK(brume::test::eventually_in_thread([&] { return open_files() <= files; }));
 }
 
 TEST_CASE("start is fast and the shim is small", "[runtime]") {
