@@ -28,22 +28,36 @@ for argument in "$@"; do
 done
 [ ${#stages[@]} -gt 0 ] || stages=(check unit e2e vm)
 
-passed=0 failed=0
+passed=0 failed=0 failures=()
 count() { # PASSED FAILED
   passed=$((passed + $1)) failed=$((failed + $2))
 }
 
+# The summary's last lines say what failed, so that the end of a log is enough to know.
+remember() { # LINE...
+  failures+=("$@")
+}
+
 # One check: a command that says by its exit status.
 check() {
-  if "$@"; then count 1 0; else count 0 1; say "FAILED: $*"; fi
+  local output
+  if output=$("$@" 2>&1); then count 1 0; else
+    count 0 1
+    remember "FAILED: $*" "$output"
+  fi
+  echo "$output"
 }
 
 # Meson's own summary of a run of its tests.
 run_meson_tests() { # BUILD_DIR
-  local log=$1/meson-logs/testlog.txt selected=()
+  local log=$1/meson-logs/testlog.txt selected=() lines
   [ -z "$name" ] || selected=("unit-$name")
   meson test -C "$1" --no-rebuild --num-processes 1 --print-errorlogs --timeout-multiplier 4 "${selected[@]}" || true
   count "$(sed -n 's/^Ok: *//p' "$log" | tail -1)" "$(awk '/^(Fail|Timeout|Unexpected Pass):/ {sum += $NF} END {print sum + 0}' "$log")"
+  # Which executables failed, and what Catch, a sanitizer or an abort had to say.
+  mapfile -t lines < <(grep -E "^ *[0-9]+/[0-9]+ .*(FAIL|TIMEOUT|ERROR)|: FAILED:|^  (CHECK|REQUIRE|FAIL)|due to|ERROR: |abort|terminat" "$log" | head -40 || true)
+  grep -qE "^ *[0-9]+/[0-9]+ .*(FAIL|TIMEOUT|ERROR)" "$log" && remember "${lines[@]}"
+  return 0
 }
 
 run_checks() {
@@ -70,6 +84,15 @@ run_e2e() {
   bad=$(count_bad "$log")
   [ -n "$total" ] || { total=1 bad=1; }
   count $((total - bad)) "$bad"
+  remember_unittests "$log"
+}
+
+# The names, and the last line of each traceback.
+remember_unittests() { # LOG
+  local lines
+  mapfile -t lines < <(grep -E "^(FAIL|ERROR): |^[A-Za-z_.]*(Error|Exception|Failure)\b" "$1" | cut -c1-400 | head -40 || true)
+  grep -qE "^(FAIL|ERROR): " "$1" && remember "${lines[@]}"
+  return 0
 }
 
 # One machine makes many checks: those are counted, or one failure when it did not come that far.
@@ -83,19 +106,29 @@ run_vm() {
   bad=$(count_bad "$log")
   [ -n "$checks" ] || { checks=1 bad=1; }
   count $((checks > bad ? checks - bad : 0)) "$bad"
+  remember_unittests "$log"
+}
+
+# A stage whose build fails has failed.
+build() {
+  "$root/scripts/build.sh" "$@" && return 0
+  count 0 1
+  remember "FAILED: scripts/build.sh $*"
+  return 1
 }
 
 need_packages python3 iproute2 nftables conntrack busybox-static zstd tzdata
 for stage in "${stages[@]}"; do
   say "== $stage"
   case $stage in
-  check) "$root/scripts/build.sh" && run_checks ;;
-  unit) "$root/scripts/build.sh" --tests && run_meson_tests build ;;
-  e2e) "$root/scripts/build.sh" && run_e2e ;;
-  vm) "$root/scripts/build.sh" && run_vm ;;
-  asan) "$root/scripts/build.sh" --asan && run_meson_tests build-asan ;;
-  asan-e2e) "$root/scripts/build.sh" --asan && BRUME=$root/build-asan/src/cmd/brume run_e2e ;;
+  check) build && run_checks ;;
+  unit) build --tests && run_meson_tests build ;;
+  e2e) build && run_e2e ;;
+  vm) build && run_vm ;;
+  asan) build --asan && run_meson_tests build-asan ;;
+  asan-e2e) build --asan && BRUME=$root/build-asan/src/cmd/brume run_e2e ;;
   esac
 done
+[ ${#failures[@]} = 0 ] || printf '%s\n' "${failures[@]}"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
