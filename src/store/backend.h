@@ -39,8 +39,10 @@ class Backend {
   virtual Result<Range> range(const std::string& prefix, const std::string& from, std::size_t limit) = 0;
   /// Events after `after`, in order, in chunks.
   virtual Status history(const std::string& prefix, Revision after, const Sink& sink) = 0;
-  /// The revision of the event that `n` newer ones follow in history; 0 if history is shorter.
-  virtual Result<Revision> nth_newest(Revision n) = 0;
+  /// How many events of history are newer than `after`.
+  virtual Result<Revision> count_after(Revision after) = 0;
+  /// The revision of the `n`th event after `after`; 0 if there are fewer.
+  virtual Result<Revision> nth_after(Revision after, Revision n) = 0;
   /// Drops history in (from, upto] that no live entry needs.
   virtual Status compact(Revision from, Revision upto) = 0;
 

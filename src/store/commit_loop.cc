@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <limits>
 #include <list>
 #include <map>
 #include <mutex>
@@ -22,8 +23,12 @@ namespace {
 /// How far ahead revisions may be given out before the ceiling is written again. At one volatile write in ten seconds
 /// (a node's lease) a ceiling lasts 115 days, so an idle store writes nothing.
 constexpr Revision kCeilingStep = 1'000'000;
-/// Compaction is thought of once in this many writes.
-constexpr Revision kCompactSlack = 1'000;
+/// Compaction drops this many events at a time, a few milliseconds of work, when so many are there beyond what is kept.
+constexpr Revision kCompactStep = 1'000;
+/// It waits for a moment without writes, so that a burst does not pay for it, ...
+constexpr auto kQuiet = std::chrono::milliseconds(50);
+/// ... until this many events are too much.
+constexpr Revision kMaxBacklog = 10'000;
 
 using Done = std::move_only_function<void()>;
 
@@ -85,7 +90,13 @@ class CommitLoop final : public Store {
   Status raise_ceiling(Revision needed);
   Status finish_transaction(Revision newest);
   Status compact_now(Revision upto);
-  void maybe_compact();
+  [[nodiscard]] bool compaction_due() const {
+    return written_ >= compact_at_ && (!history_ || *history_ >= options_.keep_revisions + kCompactStep);
+  }
+  [[nodiscard]] bool compaction_overdue() const {
+    return written_ >= compact_at_ && (history_ ? *history_ - options_.keep_revisions : written_) >= kMaxBacklog;
+  }
+  void compact_step();
   void publish(std::span<const Event> events);
   void catch_up(Subscriber& subscriber, Revision upto);
   void catch_up_all(Revision compacted);
@@ -107,11 +118,14 @@ class CommitLoop final : public Store {
   // The store thread's own.
   BackendState state_;
   bool in_transaction_ = false;
+  Revision applied_ = 0;  ///< durable events of this batch
   std::map<std::string, Entry> volatile_;
   /// Volatile entries as they were before this batch, for its rollback; nullopt: there was none.
   std::map<std::string, std::optional<Entry>> volatile_undo_;
-  Revision unexamined_ =
-      kCompactSlack;  ///< writes since compaction was last thought of; the first write after a start does
+  /// Events in the backend's history after the compacted revision; nullopt: to be counted.
+  std::optional<Revision> history_;
+  Revision written_ = 0;     ///< durable events since the start
+  Revision compact_at_ = 1;  ///< compaction is thought of from so many on: never in a store that nobody writes to
 
   std::mutex sinks_mutex_;  ///< held when compacted_ grows, so that a watch that was let in keeps its history
   std::list<Subscriber> subscribers_;
@@ -195,6 +209,7 @@ Task<Status> CommitLoop::close() {
 }
 
 Status CommitLoop::close_now() {
+  compact_at_ = std::numeric_limits<Revision>::max();  // the thread may wait a while yet to be ended
   std::vector<Entry> entries;
   for (const auto& [key, entry] : volatile_) entries.push_back(entry);
   BRUME_CHECK(backend_->begin());
@@ -228,7 +243,13 @@ void CommitLoop::run() {
     std::vector<PendingWrite> batch;
     {
       std::unique_lock lock(queue_mutex_);
-      ready_.wait(lock, [this] { return stopping_ || !jobs_.empty() || !writes_.empty(); });
+      const auto has_work = [this] { return stopping_ || !jobs_.empty() || !writes_.empty(); };
+      if (compaction_due() && !ready_.wait_for(lock, kQuiet, has_work)) {
+        lock.unlock();
+        compact_step();
+        continue;
+      }
+      ready_.wait(lock, has_work);
       if (jobs_.empty() && writes_.empty()) return;
       jobs.swap(jobs_);
       while (!writes_.empty() && batch.size() < options_.max_batch) {
@@ -349,6 +370,7 @@ Result<Event> CommitLoop::apply(const Write& write, Revision revision) {
   if (was_volatile) volatile_.erase(write.key);
   BRUME_CHECK(ensure_transaction());
   BRUME_CHECK(backend_->apply(event));
+  ++applied_;
   return event;
 }
 
@@ -400,6 +422,7 @@ void answer_all(std::vector<PendingWrite>& batch) {
 
 void CommitLoop::commit_batch(std::vector<PendingWrite> batch) {
   volatile_undo_.clear();
+  applied_ = 0;
   const BackendState before = state_;
   std::vector<Event> events;
   Revision newest = state_.revision;
@@ -441,9 +464,10 @@ void CommitLoop::commit_batch(std::vector<PendingWrite> batch) {
   set_health({});
   publish(events);
   acknowledged_ = newest;
-  unexamined_ += static_cast<Revision>(events.size());
   answer_all(batch);
-  maybe_compact();
+  written_ += applied_;
+  if (history_) *history_ += applied_;
+  if (compaction_overdue()) compact_step();
 }
 
 void CommitLoop::set_health(const Status& status) {
@@ -538,18 +562,28 @@ Status CommitLoop::compact_now(Revision upto) {
     return status;
   }
   state_ = compacted;
+  history_.reset();
   return {};
 }
 
 // History is measured in events, not in revision numbers: an unclean start jumps over a million of those, and must not
-// cost every client its place.
-void CommitLoop::maybe_compact() {
-  if (unexamined_ < kCompactSlack || state_.revision - state_.compacted < options_.keep_revisions + kCompactSlack)
-    return;
-  unexamined_ = 0;
-  const auto oldest = backend_->nth_newest(options_.keep_revisions);
-  const auto done = oldest ? compact_now(*oldest) : Status(fail(oldest.error()));
-  if (!done) log::warn("history was not compacted", {{"error", done.error().message}});
+// cost every client its place. What fails is tried again after some more writes.
+void CommitLoop::compact_step() {
+  const auto step = [this]() -> Status {
+    if (!history_) {
+      BRUME_TRY(history_, backend_->count_after(state_.compacted));
+    }
+    const Revision left = *history_ - kCompactStep;
+    if (left < options_.keep_revisions) return {};
+    BRUME_TRY(const Revision upto, backend_->nth_after(state_.compacted, kCompactStep));
+    BRUME_CHECK(compact_now(upto));
+    history_ = left;
+    return {};
+  };
+  const auto done = step();
+  if (done) return;
+  compact_at_ = written_ + kCompactStep;
+  log::warn("history was not compacted", {{"error", done.error().message}});
 }
 
 Task<Status> CommitLoop::compact(Revision revision) {

@@ -84,9 +84,14 @@ class MemoryBackend final : public Backend {
     return {};
   }
 
-  Result<Revision> nth_newest(Revision n) override {
-    if (n < 0 || static_cast<std::size_t>(n) >= history_.size()) return 0;
-    return std::next(history_.rbegin(), n)->first;
+  Result<Revision> count_after(Revision after) override {
+    return std::distance(history_.upper_bound(after), history_.end());
+  }
+
+  Result<Revision> nth_after(Revision after, Revision n) override {
+    auto it = history_.upper_bound(after);
+    while (--n > 0 && it != history_.end()) ++it;
+    return it == history_.end() ? 0 : it->first;
   }
 
   Status compact(Revision from, Revision upto) override {

@@ -108,7 +108,8 @@ class SqliteBackend final : public Backend {
   Status save_state(const BackendState& state) override;
   Result<Range> range(const std::string& prefix, const std::string& from, std::size_t limit) override;
   Status history(const std::string& prefix, Revision after, const Sink& sink) override;
-  Result<Revision> nth_newest(Revision n) override;
+  Result<Revision> count_after(Revision after) override;
+  Result<Revision> nth_after(Revision after, Revision n) override;
   Status compact(Revision from, Revision upto) override;
   Result<std::vector<Entry>> load_volatile() override;
   Status save_volatile(const std::vector<Entry>& entries) override;
@@ -126,7 +127,7 @@ class SqliteBackend final : public Backend {
   sqlite3* db_ = nullptr;
   BackendState state_;
   Statement begin_, commit_, rollback_, find_, find_value_, insert_history_, put_live_, delete_live_, drop_history_,
-      put_meta_, get_meta_, range_, history_, compact_, max_revision_, nth_newest_;
+      put_meta_, get_meta_, range_, history_, compact_, max_revision_, count_after_, nth_after_;
 };
 
 SqliteBackend::~SqliteBackend() { (void)close(); }
@@ -218,7 +219,7 @@ Status SqliteBackend::check_format() {
 }
 
 Status SqliteBackend::prepare_all() {
-  const std::array<std::pair<Statement*, const char*>, 16> statements{{
+  const std::array<std::pair<Statement*, const char*>, 17> statements{{
       {&begin_, "BEGIN IMMEDIATE"},
       {&commit_, "COMMIT"},
       {&rollback_, "ROLLBACK"},
@@ -246,7 +247,8 @@ Status SqliteBackend::prepare_all() {
        "live.key=history.key AND"
        " live.mod_revision=history.revision)"},
       {&max_revision_, "SELECT COALESCE(MAX(revision),0) FROM history"},
-      {&nth_newest_, "SELECT revision FROM history ORDER BY revision DESC LIMIT 1 OFFSET ?1"},
+      {&count_after_, "SELECT COUNT(*) FROM history WHERE revision>?1"},
+      {&nth_after_, "SELECT revision FROM history WHERE revision>?1 ORDER BY revision LIMIT 1 OFFSET ?2"},
   }};
   for (const auto& [statement, sql] : statements) {
     if (const int code = statement->prepare(db_, sql); code != SQLITE_OK) return fail(error(code));
@@ -369,9 +371,16 @@ Status SqliteBackend::history(const std::string& prefix, Revision after, const S
   }
 }
 
-Result<Revision> SqliteBackend::nth_newest(Revision n) {
-  Use use(nth_newest_);
-  use.bind(n);
+Result<Revision> SqliteBackend::count_after(Revision after) {
+  Use use(count_after_);
+  use.bind(after);
+  if (const int code = use.step(); code != SQLITE_ROW) return fail(error(code));
+  return use.integer(0);
+}
+
+Result<Revision> SqliteBackend::nth_after(Revision after, Revision n) {
+  Use use(nth_after_);
+  use.bind(after).bind(n - 1);
   const int code = use.step();
   if (code == SQLITE_DONE) return 0;
   if (code != SQLITE_ROW) return fail(error(code));
@@ -418,9 +427,9 @@ Status SqliteBackend::save_volatile(const std::vector<Entry>& entries) {
 
 Status SqliteBackend::close() {
   if (db_ == nullptr) return {};
-  for (Statement* statement :
-       {&begin_, &commit_, &rollback_, &find_, &find_value_, &insert_history_, &put_live_, &delete_live_,
-        &drop_history_, &put_meta_, &get_meta_, &range_, &history_, &compact_, &max_revision_, &nth_newest_}) {
+  for (Statement* statement : {&begin_, &commit_, &rollback_, &find_, &find_value_, &insert_history_, &put_live_,
+                               &delete_live_, &drop_history_, &put_meta_, &get_meta_, &range_, &history_, &compact_,
+                               &max_revision_, &count_after_, &nth_after_}) {
     statement->finalize();
   }
   const int code = sqlite3_close(std::exchange(db_, nullptr));

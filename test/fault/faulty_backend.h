@@ -12,6 +12,7 @@ namespace brume::store::test {
 struct Faults {
   int fail_commits = 0;            ///< how many of the next commits fail
   int fail_applies = 0;            ///< how many of the next applied events fail
+  int fail_compactions = 0;        ///< how many of the next compactions fail
   int fail_histories = 0;          ///< how many of the next readings of history fail
   std::function<void()> in_range;  ///< called in a reading of a range, on the store's thread
   Error error{Code::kIo, "disk full: injected"};
@@ -53,8 +54,15 @@ class FaultyBackend final : public Backend {
     }
     return inner_->history(prefix, after, sink);
   }
-  Result<Revision> nth_newest(Revision n) override { return inner_->nth_newest(n); }
-  Status compact(Revision from, Revision upto) override { return inner_->compact(from, upto); }
+  Result<Revision> count_after(Revision after) override { return inner_->count_after(after); }
+  Result<Revision> nth_after(Revision after, Revision n) override { return inner_->nth_after(after, n); }
+  Status compact(Revision from, Revision upto) override {
+    if (faults_.fail_compactions > 0) {
+      --faults_.fail_compactions;
+      return fail(faults_.error);
+    }
+    return inner_->compact(from, upto);
+  }
   Result<std::vector<Entry>> load_volatile() override { return inner_->load_volatile(); }
   Status save_volatile(const std::vector<Entry>& entries) override { return inner_->save_volatile(entries); }
   Status close() override { return inner_->close(); }
