@@ -52,7 +52,7 @@ check() {
 run_meson_tests() { # BUILD_DIR
   local log=$1/meson-logs/testlog.txt selected=() lines
   [ -z "$name" ] || selected=("unit-$name")
-  meson test -C "$1" --no-rebuild --num-processes 1 --print-errorlogs --timeout-multiplier 4 "${selected[@]}" || true
+  meson test -C "$1" --no-rebuild --num-processes 1 --print-errorlogs --timeout-multiplier 10 "${selected[@]}" || true
   count "$(sed -n 's/^Ok: *//p' "$log" | tail -1)" "$(awk '/^(Fail|Timeout|Unexpected Pass):/ {sum += $NF} END {print sum + 0}' "$log")"
   # Which executables failed, and what Catch, a sanitizer or an abort had to say.
   mapfile -t lines < <(grep -E "^ *[0-9]+/[0-9]+ .*(FAIL|TIMEOUT|ERROR)|: FAILED:|^  (CHECK|REQUIRE|FAIL)|due to|ERROR: |abort|terminat" "$log" | head -40 || true)
