@@ -4,6 +4,7 @@
 #include <array>
 
 #include "agent/eviction.h"
+#include "brume/api/pod_resources.h"
 #include "brume/base/json.h"
 #include "brume/base/strings.h"
 #include "brume/client/node_selector.h"
@@ -14,10 +15,10 @@ namespace brume::node {
 
 namespace {
 
-Refusal out_of(const char* resource, std::int64_t requested, std::int64_t used, std::int64_t capacity) {
-  return {std::string("OutOf") + resource, std::string("Pod was rejected: Node didn't have enough resource: ") +
-                                               resource + ", requested: " + std::to_string(requested) + ", used: " +
-                                               std::to_string(used) + ", capacity: " + std::to_string(capacity)};
+Refusal out_of(const std::string& resource, std::int64_t requested, std::int64_t used, std::int64_t capacity) {
+  return {"OutOf" + resource, "Pod was rejected: Node didn't have enough resource: " + resource +
+                                  ", requested: " + std::to_string(requested) + ", used: " + std::to_string(used) +
+                                  ", capacity: " + std::to_string(capacity)};
 }
 
 /// Those that have a value for each pod and no effect on others: Kubernetes' safe set, "Using sysctls in a Kubernetes
@@ -135,6 +136,20 @@ std::optional<Refusal> check_room(const PodRequest& request, const AdmissionInpu
     return out_of("memory", request.memory, in.used.memory, in.memory);
   if (over(request.ephemeral_storage, in.used.ephemeral_storage, in.ephemeral_storage)) {
     return out_of("ephemeral-storage", request.ephemeral_storage, in.used.ephemeral_storage, in.ephemeral_storage);
+  }
+  if (in.node == nullptr || request.others.empty()) return std::nullopt;
+  // As the kubelet has it: an extended resource that the Node does not list is another's business.
+  const Json node = in.node->parse();
+  const Json& allocatable = at(node, "status", "allocatable");
+  for (const auto& [name, asked] : request.others) {
+    if (name.contains('/') && at(allocatable, name).is_null()) continue;
+    const std::int64_t capacity = api::amount_of(allocatable, name).value();
+    const auto used = in.used.others.find(name);
+    const std::int64_t taken = used == in.used.others.end() ? 0 : used->second;
+    if (!over(asked, taken, capacity)) continue;
+    auto refusal = out_of(name, asked, taken, capacity);
+    refusal.by_node = true;
+    return refusal;
   }
   return std::nullopt;
 }

@@ -27,15 +27,16 @@ struct AdmissionInputs {
   std::span<const client::Taint> taints = {};
 };
 struct Refusal {
-  /// OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage, NodeAffinity, NodePorts, TaintToleration,
-  /// SysctlForbidden, AppArmor, Evicted ...
+  /// OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage, OutOfexample.com/device, NodeAffinity, NodePorts,
+  /// TaintToleration, SysctlForbidden, AppArmor, Evicted ...
   std::string reason;
   std::string message;
-  bool by_node = false;  ///< by labels or taints of the Node, of which an informer may be behind
+  bool by_node = false;  ///< by labels, taints or resources of the Node, of which an informer may be behind
 };
 /// nullopt: it may run.
 [[nodiscard]] std::optional<Refusal> admit_pod(const Json& pod, const AdmissionInputs& in);
-/// The part of it that is about amounts: for a pod that asks for others than it has, too.
+/// The part of it that is about amounts (of huge pages and extended resources if `node` is known): for a pod that asks
+/// for others than it has, too.
 [[nodiscard]] std::optional<Refusal> check_room(const PodRequest& request, const AdmissionInputs& in);
 
 }  // namespace brume::node

@@ -363,10 +363,7 @@ PodRequest Agent::used(const PodWorker* without) const {
   PodRequest sum;
   for (const auto& [uid, worker] : workers_) {
     if (!worker->occupies() || worker.get() == without) continue;
-    const PodRequest one = pod_request(worker->pod());
-    sum.milli_cpu += one.milli_cpu;
-    sum.memory += one.memory;
-    sum.ephemeral_storage += one.ephemeral_storage;
+    sum += pod_request(worker->pod());
   }
   return sum;
 }

@@ -1,6 +1,7 @@
 #include "spec/resources.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "brume/api/pod_resources.h"
 #include "brume/base/json.h"
@@ -138,7 +139,24 @@ int oom_score_adj(const Json& pod, const Json& container, std::int64_t node_memo
 
 PodRequest pod_request(const Json& pod) {
   api::Amounts asked = api::pod_requests(at(pod, "spec"));
-  return {asked["cpu"].milli_value(), asked["memory"].value(), asked["ephemeral-storage"].value()};
+  PodRequest out{asked["cpu"].milli_value(), asked["memory"].value(), asked["ephemeral-storage"].value()};
+  for (const auto& [name, amount] : asked) {
+    if (name == "cpu" || name == "memory" || name == "ephemeral-storage" || amount.is_zero()) continue;
+    out.others[name] = amount.value();
+  }
+  return out;
+}
+
+PodRequest& PodRequest::operator+=(const PodRequest& more) {
+  milli_cpu += more.milli_cpu;
+  memory += more.memory;
+  ephemeral_storage += more.ephemeral_storage;
+  for (const auto& [name, amount] : more.others) {
+    // Those that the Node does not list are not refused, however many they are.
+    auto& sum = others[name];
+    if (__builtin_add_overflow(sum, amount, &sum)) sum = std::numeric_limits<std::int64_t>::max();
+  }
+  return *this;
 }
 
 }  // namespace brume::node

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -30,6 +32,9 @@ struct PodRequest {
   std::int64_t milli_cpu = 0;
   std::int64_t memory = 0;
   std::int64_t ephemeral_storage = 0;
+  std::map<std::string, std::int64_t, std::less<>> others = {};  ///< huge pages and extended resources, none of them 0
+
+  PodRequest& operator+=(const PodRequest& more);
 };
 [[nodiscard]] PodRequest pod_request(const Json& pod);
 

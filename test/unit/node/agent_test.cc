@@ -444,6 +444,33 @@ TEST_CASE("a pod that names its node itself is refused where the scheduler would
   CHECK(reason(R"({"spec":{"nodeSelector":{"disk":"hdd"}}})").empty());
 }
 
+TEST_CASE("a pod that asks for more of the node's devices or huge pages than are left is refused") {
+  auto node = api::Object::from_json(Json::parse(
+      R"({"metadata":{"name":"node1"},"status":{"allocatable":{"example.com/dongle":"3","hugepages-2Mi":"4Mi"}}})"));
+  REQUIRE(node);
+  AdmissionInputs in;
+  in.max_pods = 9;
+  in.node = *node;
+  const auto asks = [](const char* name, const char* amount) {
+    const Json container = {{"name", "a"}, {"resources", {{"requests", {{name, amount}}}}}};
+    return Json{{"spec", {{"containers", Json::array({container})}}}};
+  };
+  for (int i = 0; i < 2; ++i) in.used += pod_request(asks("example.com/dongle", "1"));
+  CHECK(in.used.others == std::map<std::string, std::int64_t, std::less<>>{{"example.com/dongle", 2}});
+  CHECK_FALSE(admit_pod(asks("example.com/dongle", "1"), in));
+  const auto refusal = admit_pod(asks("example.com/dongle", "2"), in);
+  REQUIRE(refusal);
+  CHECK(refusal->reason == "OutOfexample.com/dongle");
+  CHECK(refusal->message ==
+        "Pod was rejected: Node didn't have enough resource: example.com/dongle, requested: 2, used: 2, capacity: 3");
+  CHECK(refusal->by_node);
+  CHECK_FALSE(
+      admit_pod(asks("example.com/of-another", "1"), in));  // the kubelet, too, lets what it never heard of pass
+  CHECK_FALSE(admit_pod(asks("hugepages-2Mi", "4Mi"), in));
+  CHECK(admit_pod(asks("hugepages-2Mi", "6Mi"), in));
+  CHECK(admit_pod(asks("hugepages-1Gi", "1Gi"), in));
+}
+
 TEST_CASE("a label that the agent has not heard of yet is asked for before its pod is refused") {
   with_agent([](Fixture& f) -> Task<void> {
     auto agent = co_await f.begin();
