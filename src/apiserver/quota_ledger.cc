@@ -192,16 +192,18 @@ Amounts QuotaLedger::used(Space& space, Quota& quota, const api::Resource& resou
   return sum;
 }
 
-// Of objects that are all alike.
+// Of objects that are all alike. One look at the cache tells both what is there and which of the pending writes is: an
+// object that is committed between two looks would count in neither.
 Amounts QuotaLedger::number_of(const Space& space, const Quota& quota, const api::Resource& resource,
                                const std::string& ns, const std::vector<std::string>& names, bool with_pending) const {
   std::int64_t count = 0;
   if (quota.rules.selects(resource, {})) {
-    count = static_cast<std::int64_t>(objects_.all(resource, ns).size());
+    const auto objects = objects_.all(resource, ns);
+    count = static_cast<std::int64_t>(objects.size());
     for (const Pending& one : space.pending) {
       if (!with_pending || !same_kind(*one.resource, resource)) continue;
-      const auto there = objects_.find(*one.resource, ns, one.name);
-      count += there && there->uid() == one.uid ? 0 : 1;
+      const auto there = std::ranges::lower_bound(objects, one.name, {}, &api::Object::name);
+      count += there != objects.end() && (*there)->uid() == one.uid ? 0 : 1;
     }
   }
   Amounts out;

@@ -109,6 +109,55 @@ TEST_CASE("many writes at once, on several loops, never exceed a quota together"
   CHECK(f.used("configmaps") == "7");
 }
 
+namespace {
+
+/// A watch cache in which a ConfigMap appears the moment after somebody has listed them, as the store's thread may have
+/// it.
+class RacingCache final : public ObjectSource {
+ public:
+  [[nodiscard]] api::ObjectPtr find(const api::Resource& resource, std::string_view,
+                                    std::string_view name) const override {
+    for (const auto& object : resource.plural == "configmaps" ? maps : quota) {
+      if (object->name() == name) return object;
+    }
+    return nullptr;
+  }
+  [[nodiscard]] std::vector<api::ObjectPtr> all(const api::Resource& resource, std::string_view) const override {
+    if (resource.plural != "configmaps") return quota;
+    auto out = maps;
+    if (next) maps.push_back(std::exchange(next, nullptr));
+    return out;
+  }
+  [[nodiscard]] std::int64_t version(const api::Resource&) const override { return 0; }
+
+  std::vector<api::ObjectPtr> quota;
+  mutable std::vector<api::ObjectPtr> maps;
+  mutable api::ObjectPtr next;
+};
+
+}  // namespace
+
+TEST_CASE("a write that becomes visible while another is counted is counted once") {
+  RacingCache cache;
+  const auto object = [](const char* text) { return *api::Object::from_json(Json::parse(text)); };
+  cache.quota = {
+      object(R"({"metadata":{"name":"q","namespace":"default","uid":"u"},"spec":{"hard":{"configmaps":"2"}}})")};
+  QuotaLedger ledger(cache, system_clock());
+  const auto claim = [&](std::string name) {
+    Json body{{"metadata", {{"name", name}, {"namespace", "default"}, {"uid", "uid-" + name}}}};
+    return ledger.claim({.resource = &config_maps(), .ns = "default", .name = name, .object = &body});
+  };
+  const auto first = claim("a");
+  REQUIRE(first);
+  cache.next = object(R"({"metadata":{"name":"a","namespace":"default","uid":"uid-a"}})");
+  const auto second = claim("b");
+  REQUIRE(second);
+  cache.next = object(R"({"metadata":{"name":"b","namespace":"default","uid":"uid-b"}})");
+  const auto third = claim("c");
+  REQUIRE_FALSE(third);
+  CHECK(third.error().message.find("used: configmaps=2, limited: configmaps=2") != std::string::npos);
+}
+
 TEST_CASE("a write that fails, and one that is not meant, take no room") {
   Bench f;
   f.run([&]() -> Task<void> {
