@@ -52,7 +52,7 @@ class Storage(NodeTest):
 
     def test_a_deployment_keeps_its_data(self):
         self.assertRegex(self.k('get', 'storageclass'),
-                         r'local-path \(default\) +brume.dev/local-path +Delete +WaitForFirstConsumer +false')
+                         r'local-path \(default\) +brume.dev/local-path +Delete +WaitForFirstConsumer +true')
         self.apply(claim('data'))
         self.wait_event('data', WAITING)
         self.assertRegex(self.k('get', 'pvc'), r'data +Pending +local-path')
@@ -76,6 +76,14 @@ class Storage(NodeTest):
         self.assertEqual('one\none\n', self.sh('deploy/web', 'cat /data/log'))
         (directory / 'end').touch()
         self.wait(lambda: (directory / 'log').read_text() == 'one\n' * 3, message='the container runs again')
+
+        # It grows while the pod runs, and does not shrink.
+        self.k('patch', 'pvc', 'data', '-p', '{"spec":{"resources":{"requests":{"storage":"32Mi"}}}}')
+        self.wait_event('data', f'VolumeResizeSuccessful: ExpandVolume succeeded for volume {self.ns}/data')
+        self.assertRegex(self.k('get', 'pvc'), rf'data +Bound +{name} +32Mi +RWO +local-path')
+        self.assertRegex(self.k('get', 'pv'), rf'{name} +32Mi ')
+        refused = self.kubectl('patch', 'pvc', 'data', '-p', '{"spec":{"resources":{"requests":{"storage":"16Mi"}}}}')
+        self.assertIn('field can not be less than status.capacity', refused.stderr)
 
         # The claim is protected as long as a pod uses it.
         self.k('delete', 'pvc', 'data', '--wait=false')

@@ -480,7 +480,7 @@ TEST_CASE("a pod's ephemeral volume gets a claim of the pod's own") {
   });
 }
 
-TEST_CASE("growth is left to whoever can do it") {
+TEST_CASE("growth of volumes that others made is left to them") {
   Storage b({make_volume_binding, make_volume_expand});
   b.run([&]() -> Task<void> {
     b.add_volume(volume("disk", "2Gi"));
@@ -497,6 +497,72 @@ TEST_CASE("growth is left to whoever can do it") {
     CHECK(b.events("ExternalExpanding") ==
           std::vector<std::string>{"waiting for an external controller to expand this PVC"});
     CHECK(str(at(b.claim_of("data"), "status", "capacity"), "storage") == "2Gi");
+  });
+}
+
+namespace {
+
+// A claim "data" bound to a volume of the built-in provisioner, both of 1Gi.
+Task<void> bind_local(Storage& b) {
+  Json made = volume("disk", "1Gi");
+  made["metadata"]["annotations"] = {{std::string(client::kProvisionedBy), api::kLocalPath}};
+  b.add_volume(std::move(made));
+  b.add_claim(claim("data"));
+  co_await b.rest();
+}
+
+void ask_for(Storage& b, const char* size) {
+  b.edit("persistentvolumeclaims", "default", "data",
+         [size](Json& value) { value["spec"]["resources"]["requests"]["storage"] = size; });
+}
+
+}  // namespace
+
+TEST_CASE("a claim on a volume of the built-in provisioner grows") {
+  Storage b({make_volume_binding, make_volume_expand});
+  b.run([&]() -> Task<void> {
+    co_await bind_local(b);
+    REQUIRE(b.phase("data") == "Bound");
+    ask_for(b, "3Gi");
+    co_await b.rest();
+    CHECK(str(at(b.volume_of("disk"), "spec", "capacity"), "storage") == "3Gi");
+    const Json status = at(b.claim_of("data"), "status");
+    CHECK(str(at(status, "capacity"), "storage") == "3Gi");
+    CHECK(str(at(status, "allocatedResources"), "storage") == "3Gi");
+    CHECK_FALSE(status.contains("allocatedResourceStatuses"));
+    CHECK_FALSE(status.contains("conditions"));
+    CHECK(b.events("VolumeResizeSuccessful") ==
+          std::vector<std::string>{"ExpandVolume succeeded for volume default/data"});
+    CHECK(b.events("ExternalExpanding").empty());
+    ask_for(b, "4Gi");
+    co_await b.rest();
+    CHECK(str(at(b.claim_of("data"), "status", "capacity"), "storage") == "4Gi");
+  });
+}
+
+TEST_CASE("a growth that failed halfway is finished, to the size that it began with") {
+  Storage b({make_volume_binding, make_volume_expand});
+  b.run([&]() -> Task<void> {
+    co_await bind_local(b);
+    b.api.react([](const test::FakeClient::Call& call) -> std::optional<Error> {
+      if (call.verb != "patch" || call.resource != "persistentvolumes") return std::nullopt;
+      return Error{Code::kInternal, "the disk is full"};
+    });
+    ask_for(b, "3Gi");
+    co_await b.rest();
+    REQUIRE_FALSE(b.events("VolumeResizeFailed").empty());
+    CHECK(b.events("VolumeResizeFailed")[0] == "error expanding pvc default/data: the disk is full");
+    const Json status = at(b.claim_of("data"), "status");
+    CHECK(str(at(status, "capacity"), "storage") == "1Gi");
+    CHECK(str(at(status, "allocatedResourceStatuses"), "storage") == "ControllerResizeInProgress");
+    CHECK(client::condition_true(status, "Resizing"));
+    ask_for(b, "2Gi");  // less than was begun
+    b.api.clear_reactors();
+    b.clock.advance(5min);
+    co_await b.rest();
+    CHECK(str(at(b.volume_of("disk"), "spec", "capacity"), "storage") == "3Gi");
+    CHECK(str(at(b.claim_of("data"), "status", "capacity"), "storage") == "3Gi");
+    CHECK(b.events("VolumeResizeSuccessful").size() == 1);
   });
 }
 
