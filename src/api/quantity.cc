@@ -185,6 +185,14 @@ std::int64_t Quantity::value() const { return divide_up(nano_, kNano); }
 std::int64_t Quantity::milli_value() const { return divide_up(nano_, 1'000'000); }
 double Quantity::as_double() const { return static_cast<double>(nano_) / 1e9; }
 
+double ratio(const Quantity& a, const Quantity& b) {
+  // resource.MaxMilliValue: what can still be told in thousandths.
+  constexpr std::int64_t kMaxMilliValue = std::numeric_limits<std::int64_t>::max() / 1000;
+  const bool fine = a.value() <= kMaxMilliValue && b.value() <= kMaxMilliValue;
+  const auto number = [fine](const Quantity& q) { return static_cast<double>(fine ? q.milli_value() : q.value()); };
+  return number(a) / number(b);
+}
+
 Quantity& Quantity::operator+=(const Quantity& other) {
   if (nano_ == 0) format_ = other.format_;
   nano_ = clamp(nano_ + other.nano_);

@@ -30,6 +30,8 @@ AdmissionChain::AdmissionChain(const ObjectSource& objects, const ChainAuthorize
   plugins_.push_back(persistent_volume_claim_resize(objects));
   plugins_.push_back(pod_resize_validator(objects));
   plugins_.push_back(runtime_class(objects));
+  plugins_.push_back(default_ingress_class(objects));
+  plugins_.push_back(pod_topology_labels(objects));
   plugins_.push_back(rbac_escalation(authorizer));
 }
 

@@ -139,10 +139,11 @@ Result<Json> marked(const Json& pod, const DeleteRequest& request, WallTime now)
   const Json& metadata = at(pod, "metadata");
   const auto differs = [&](std::string_view what, const std::string& wanted, std::string_view is,
                            std::string_view happened) {
-    return fail(conflict(api::res("pods"), str(metadata, "name"),
-                         "the " + std::string(what) + " in the precondition (" + wanted + ") does not match the " +
-                             std::string(what) + " in record (" + std::string(is) + "). The object might have been " +
-                             std::string(happened)));
+    // Kubernetes names the kind here, not the resource.
+    return fail(Code::kConflict, "Operation cannot be fulfilled on Pod \"" + std::string(str(metadata, "name")) +
+                                     "\": the " + std::string(what) + " in the precondition (" + wanted +
+                                     ") does not match the " + std::string(what) + " in record (" + std::string(is) +
+                                     "). The object might have been " + std::string(happened));
   };
   if (!request.uid.empty() && request.uid != str(metadata, "uid")) {
     return differs("UID", request.uid, str(metadata, "uid"), "deleted and then recreated");

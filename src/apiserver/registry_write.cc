@@ -239,9 +239,6 @@ Task<Result<Json>> Impl::prepare_create(const Stored& stored, Json body, const s
   metadata["uid"] = new_uid();
   metadata["creationTimestamp"] = format_rfc3339(strategy.now);
   if (facts.generation) metadata["generation"] = 1;
-  if (const auto prefix = str(metadata, "generateName"); !prefix.empty() && str(metadata, "name").empty()) {
-    metadata["name"] = std::string(prefix.substr(0, kMaxGeneratedPrefix)) + random_suffix(kSuffixLength);
-  }
   if (!facts.keeps_status_on_create && resource.subresource("status") != nullptr) {
     if (always_has_status(resource)) {
       body["status"] = Json::object();
@@ -261,6 +258,12 @@ Task<Result<Json>> Impl::prepare_create(const Stored& stored, Json body, const s
   if (admission != nullptr) {
     BRUME_CO_CHECK(co_await admission->mutate(request));
     if (facts.graceful) api::apply_defaults(resource, body);  // what was put into the pod is defaulted too
+  }
+  // After the steps that change it, so that their refusals name what the user wrote, the same at each attempt.
+  if (const auto prefix = str(body["metadata"], "generateName");
+      !prefix.empty() && str(body["metadata"], "name").empty()) {
+    request.name = std::string(prefix.substr(0, kMaxGeneratedPrefix)) + random_suffix(kSuffixLength);
+    body["metadata"]["name"] = request.name;
   }
   BRUME_CO_CHECK(stored.strategy->prepare_create(body, strategy));
   if (auto causes = api::validate_create(resource, body); !causes.empty()) {

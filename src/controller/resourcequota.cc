@@ -105,7 +105,8 @@ void ResourceQuotaController::object_updated(const api::Resource& resource, cons
   // What only counts does not change.
   if (!items || counting(resource, now->ns()).empty()) return;
   const bool ends = now->deleting() && !old->deleting();
-  if (ends || items->decode(*old).usage != items->decode(*now).usage) object_changed(resource, now, kSoon);
+  // Scopes count too: the quota that an object has left says so at once.
+  if (ends || items->decode(*old) != items->decode(*now)) object_changed(resource, now, kSoon);
 }
 
 // Reconcile

@@ -54,6 +54,10 @@ class Quantity {
   Format format_ = Format::kDecimalSi;
 };
 
+/// a / b as Kubernetes' limit ranges reckon it: of thousandths, so that 300m / 100m is 3, and of whole units where
+/// those would not fit 63 bits. b is not zero.
+[[nodiscard]] double ratio(const Quantity& a, const Quantity& b);
+
 /// Of a JSON string or number; zero for anything else (use where the value was validated).
 [[nodiscard]] Quantity quantity_or_zero(std::string_view text);
 

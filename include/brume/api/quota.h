@@ -24,6 +24,8 @@ struct QuotaItem {
   bool crosses_namespaces = false;  ///< by pod affinity
   std::string priority_class = {};
   std::vector<std::string> attributes_classes = {};
+
+  bool operator==(const QuotaItem&) const = default;
 };
 
 /// A pod that has finished, or whose grace has ended without its going away, counts as an object and uses nothing else.

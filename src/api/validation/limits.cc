@@ -70,8 +70,8 @@ class Limit {
     const Quantity ratio = of(field);
     if (ratio < Quantity(1)) invalid(field, field, "ratio " + ratio.to_string() + " is less than 1");
     if (!says("min") || !says("max")) return;
-    const double most = of("max").as_double() / of("min").as_double();
-    if (ratio.as_double() <= most) return;
+    const double most = api::ratio(of("max"), of("min"));
+    if (api::ratio(ratio, Quantity(1)) <= most) return;
     char text[64];
     std::snprintf(text, sizeof text, "%f", most);
     invalid(field, field, "ratio " + ratio.to_string() + " is greater than max/min = " + text);

@@ -41,6 +41,19 @@ bool has_annotation(const Json& object, std::string_view key) {
   return annotations.is_object() && annotations.contains(key);
 }
 
+api::ObjectPtr newest_default(const ObjectSource& objects, const api::Resource& resource,
+                              bool (*is_default)(const Json& object)) {
+  api::ObjectPtr chosen;
+  for (const auto& object : objects.all(resource, "")) {
+    if (!is_default(object->parse())) continue;
+    if (!chosen || object->creation_timestamp() > chosen->creation_timestamp() ||
+        (object->creation_timestamp() == chosen->creation_timestamp() && object->name() < chosen->name())) {
+      chosen = object;
+    }
+  }
+  return chosen;
+}
+
 Json& array_in(Json& object, std::string_view key) {
   Json& list = object[std::string(key)];
   if (!list.is_array()) list = Json::array();

@@ -37,6 +37,10 @@ using Operation = AdmissionRequest::Operation;
 /// An array member, made if absent.
 [[nodiscard]] Json& array_in(Json& object, std::string_view key);
 
+/// Of the objects that `is_default` marks as default the newest; of the same second, the first by name. Null: none.
+[[nodiscard]] api::ObjectPtr newest_default(const ObjectSource& objects, const api::Resource& resource,
+                                            bool (*is_default)(const Json& object));
+
 constexpr std::string_view kMirrorAnnotation = "kubernetes.io/config.mirror";
 
 }  // namespace brume::apiserver

@@ -36,6 +36,10 @@ PluginPtr persistent_volume_claim_resize(const ObjectSource& objects);
 PluginPtr pod_resize_validator(const ObjectSource& objects);
 /// Overhead, selector and tolerations of the pod's RuntimeClass.
 PluginPtr runtime_class(const ObjectSource& objects);
+/// ingressClassName of an Ingress that says none.
+PluginPtr default_ingress_class(const ObjectSource& objects);
+/// Zone and region of a pod's node as labels of the pod.
+PluginPtr pod_topology_labels(const ObjectSource& objects);
 /// Nobody grants by a role or binding what he does not hold (unless he may `escalate` or `bind`).
 PluginPtr rbac_escalation(const ChainAuthorizer& authorizer);
 

@@ -33,7 +33,12 @@ class Priority : public AdmissionPlugin {
   }
 
   Status validate(const AdmissionRequest& request) const override {
-    if (!is_for(request, "priorityclasses.scheduling.k8s.io") || request.object == nullptr) return {};
+    if (!is_for(request, "priorityclasses.scheduling.k8s.io")) return {};
+    if (request.operation == Operation::kDelete) {
+      if (request.name != "system-node-critical" && request.name != "system-cluster-critical") return {};
+      return forbid(request, "this is a system priority class and cannot be deleted");
+    }
+    if (request.object == nullptr) return {};
     if (!flag(*request.object, "globalDefault")) return {};
     for (const auto& other : objects_.all(classes(), "")) {
       if (other->name() == shown_name(request) || !flag(other->parse(), "globalDefault")) continue;

@@ -29,6 +29,9 @@ class RuntimeClass : public AdmissionPlugin {
  private:
   static Status set_overhead(const AdmissionRequest& request, Json& spec, const Json& fixed) {
     const bool given = at(spec, "overhead").is_object() && !spec["overhead"].empty();
+    if (given && !fixed.is_object()) {
+      return forbid(request, "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead");
+    }
     if (given && spec["overhead"] != fixed) {
       return forbid(request, "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead");
     }

@@ -1,4 +1,5 @@
-// Every pod runs as a service account and finds its token at the usual place.
+// Every pod runs as a service account and finds its token at the usual place; an account may bound the secrets of its
+// pods.
 #include <algorithm>
 
 #include "brume/api/projection.h"
@@ -99,6 +100,72 @@ Status check_mirror(const AdmissionRequest& request) {
   return {};
 }
 
+/// What an account that is annotated with kubernetes.io/enforce-mountable-secrets lets its pods refer to.
+class MountableSecrets {
+ public:
+  MountableSecrets(const AdmissionRequest& request, const Json& account)
+      : request_(request), account_(account), spec_(at(*request.object, "spec")) {}
+
+  static bool enforced(const Json& account) {
+    // strconv.ParseBool
+    const auto value = annotation(account, "kubernetes.io/enforce-mountable-secrets");
+    return value == "1" || value == "t" || value == "T" || value == "true" || value == "TRUE" || value == "True";
+  }
+
+  [[nodiscard]] Status check_pod() const {
+    for (const Json& volume : at(spec_, "volumes")) {
+      const Json& secret = at(volume, "secret");
+      if (secret.is_object() && !lists("secrets", str(secret, "secretName"))) {
+        return refuse("volume with secret.secretName=\"" + std::string(str(secret, "secretName")) + "\"");
+      }
+    }
+    BRUME_CHECK(check_containers("initContainers", "init container "));
+    BRUME_CHECK(check_containers("containers", "container "));
+    int index = 0;
+    for (const Json& pull : at(spec_, "imagePullSecrets")) {
+      if (!lists("imagePullSecrets", str(pull, "name"))) {
+        return refuse("imagePullSecrets[" + std::to_string(index) + "].name=\"" + std::string(str(pull, "name")) + "\"",
+                      "imagePullSecret");
+      }
+      ++index;
+    }
+    return {};
+  }
+
+  [[nodiscard]] Status check_containers(const char* kind, const std::string& word) const {
+    for (const Json& container : at(spec_, kind)) {
+      const std::string who = word + std::string(str(container, "name"));
+      for (const Json& env : at(container, "env")) {
+        const Json& key = at(env, "valueFrom", "secretKeyRef");
+        if (!key.is_object() || lists("secrets", str(key, "name"))) continue;
+        return refuse(who + " with envVar " + std::string(str(env, "name")) + " referencing secret.secretName=\"" +
+                      std::string(str(key, "name")) + "\"");
+      }
+      for (const Json& from : at(container, "envFrom")) {
+        const Json& secret = at(from, "secretRef");
+        if (!secret.is_object() || lists("secrets", str(secret, "name"))) continue;
+        return refuse(who + " with envFrom referencing secret.secretName=\"" + std::string(str(secret, "name")) + "\"");
+      }
+    }
+    return {};
+  }
+
+ private:
+  [[nodiscard]] bool lists(const char* list, std::string_view name) const {
+    return std::ranges::any_of(at(account_, list), [&](const Json& entry) { return str(entry, "name") == name; });
+  }
+
+  [[nodiscard]] Status refuse(const std::string& what, const std::string& kind = "secret") const {
+    return forbid(request_, what + " is not allowed because service account " +
+                                std::string(str(at(*request_.object, "spec"), "serviceAccountName")) +
+                                " does not reference that " + kind);
+  }
+
+  const AdmissionRequest& request_;
+  const Json& account_;
+  const Json& spec_;
+};
+
 class ServiceAccount : public AdmissionPlugin {
  public:
   explicit ServiceAccount(const ObjectSource& objects) : objects_(objects) {}
@@ -110,23 +177,40 @@ class ServiceAccount : public AdmissionPlugin {
     if (str(spec, "serviceAccountName").empty()) spec["serviceAccountName"] = "default";
     spec["serviceAccount"] = spec["serviceAccountName"];  // the deprecated twin is kept in step
     const std::string name(str(spec, "serviceAccountName"));
-    const auto object = objects_.find(api::res("serviceaccounts"), request.ns, name);
-    if (!object) {
-      return forbid(request, "error looking up service account " + request.ns + "/" + name + ": serviceaccount \"" +
-                                 name + "\" not found");
-    }
-    static const api::Projection kRead({"automountServiceAccountToken", "imagePullSecrets"});
-    const Json account = kRead.parse(object->bytes());
+    BRUME_TRY(const Json account, account_of(request, name));
     if (wants_token(account, spec)) add_token(spec);
     const Json& pull = at(account, "imagePullSecrets");
     if (pull.is_array() && !pull.empty() &&
         (!at(spec, "imagePullSecrets").is_array() || spec["imagePullSecrets"].empty())) {
       spec["imagePullSecrets"] = pull;
     }
-    return {};
+    return MountableSecrets::enforced(account) ? MountableSecrets(request, account).check_pod() : Status();
+  }
+
+  Status validate(const AdmissionRequest& request) const override {
+    if (request.operation != Operation::kUpdate || request.subresource != "ephemeralcontainers" ||
+        request.object == nullptr || request.resource != &api::res("pods")) {
+      return {};
+    }
+    BRUME_TRY(const Json account,
+              account_of(request, std::string(str(at(*request.object, "spec"), "serviceAccountName"))));
+    if (!MountableSecrets::enforced(account)) return {};
+    return MountableSecrets(request, account).check_containers("ephemeralContainers", "ephemeral container ");
   }
 
  private:
+  // What is read of the account here.
+  [[nodiscard]] Result<Json> account_of(const AdmissionRequest& request, const std::string& name) const {
+    const auto object = objects_.find(api::res("serviceaccounts"), request.ns, name);
+    if (!object) {
+      return forbid(request, "error looking up service account " + request.ns + "/" + name + ": serviceaccount \"" +
+                                 name + "\" not found");
+    }
+    static const api::Projection kRead(
+        {"automountServiceAccountToken", "imagePullSecrets", "metadata.annotations", "secrets"});
+    return kRead.parse(object->bytes());
+  }
+
   const ObjectSource& objects_;
 };
 

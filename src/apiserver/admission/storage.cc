@@ -25,15 +25,7 @@ class DefaultStorageClass : public AdmissionPlugin {
     Json& spec = spec_of(*request.object);
     // "" is a choice too: no class.
     if (!at(spec, "storageClassName").is_null()) return {};
-    api::ObjectPtr chosen;
-    for (const auto& object : objects_.all(classes(), "")) {
-      if (!is_default(object->parse())) continue;
-      // Of several defaults the newest counts; of the same second, the first by name.
-      if (!chosen || object->creation_timestamp() > chosen->creation_timestamp() ||
-          (object->creation_timestamp() == chosen->creation_timestamp() && object->name() < chosen->name())) {
-        chosen = object;
-      }
-    }
+    const auto chosen = newest_default(objects_, classes(), is_default);
     if (chosen) spec["storageClassName"] = chosen->name();
     return {};
   }

@@ -24,6 +24,10 @@ TEST_CASE("limit ranges") {
   CHECK(faults(R"({"type":"Container","min":{"cpu":"1"},"max":{"cpu":"2"},"maxLimitRequestRatio":{"cpu":"3"}})") ==
         Faults{"spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: \"3\": ratio 3 is greater than max/min = "
                "2.000000"});
+  // 0.3 / 0.1 is less than 3 in doubles.
+  CHECK(
+      faults(R"({"type":"Container","min":{"cpu":"100m"},"max":{"cpu":"300m"},"maxLimitRequestRatio":{"cpu":"3"}})") ==
+      Faults{});
   CHECK(faults(R"({"type":"Pod","maxLimitRequestRatio":{"cpu":"500m"}})") ==
         Faults{"spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: \"500m\": ratio 500m is less than 1"});
   CHECK(faults(R"({"type":"Pod","default":{"cpu":"1"}})") ==

@@ -114,6 +114,92 @@ TEST_CASE("admission: service accounts") {
   CHECK(w.create("pods", p) == "pods \"p\" is forbidden: a mirror pod may not reference service accounts");
 }
 
+TEST_CASE("admission: an account may bound the secrets of its pods") {
+  World w;
+  w.objects.put("serviceaccounts", Json{{"apiVersion", "v1"},
+                                        {"kind", "ServiceAccount"},
+                                        {"metadata",
+                                         {{"name", "strict"},
+                                          {"namespace", "ns"},
+                                          {"uid", "u"},
+                                          {"annotations", {{"kubernetes.io/enforce-mountable-secrets", "true"}}}}},
+                                        {"secrets", Json::array({{{"name", "mine"}}})},
+                                        {"imagePullSecrets", Json::array({{{"name", "pull"}}})}});
+  const auto with = [&](const char* extra) {
+    Json p = pod(R"({"spec":{"serviceAccountName":"strict"}})");
+    p.merge_patch(*parse_json(extra));
+    return w.create("pods", p);
+  };
+  const std::string refused = "pods \"p\" is forbidden: ";
+  const std::string of_secret = " is not allowed because service account strict does not reference that secret";
+  CHECK(with("{}") == "ok");
+  CHECK(with(R"({"spec":{"volumes":[{"name":"v","secret":{"secretName":"mine"}}]}})") == "ok");
+  CHECK(with(R"({"spec":{"volumes":[{"name":"v","secret":{"secretName":"x"}}]}})") ==
+        refused + "volume with secret.secretName=\"x\"" + of_secret);
+  CHECK(
+      with(
+          R"({"spec":{"containers":[{"name":"c","env":[{"name":"E","valueFrom":{"secretKeyRef":{"name":"x"}}}]}]}})") ==
+      refused + "container c with envVar E referencing secret.secretName=\"x\"" + of_secret);
+  CHECK(with(R"({"spec":{"initContainers":[{"name":"i","envFrom":[{"secretRef":{"name":"x"}}]}]}})") ==
+        refused + "init container i with envFrom referencing secret.secretName=\"x\"" + of_secret);
+  CHECK(with(R"({"spec":{"imagePullSecrets":[{"name":"other"}]}})") ==
+        refused +
+            "imagePullSecrets[0].name=\"other\" is not allowed because service account strict does not reference "
+            "that imagePullSecret");
+  Json debugged = pod(
+      R"({"spec":{"serviceAccountName":"strict","ephemeralContainers":[{"name":"d","envFrom":[{"secretRef":{"name":"x"}}]}]}})");
+  CHECK(w.run(Op::kUpdate, "pods", "ns", &debugged, &debugged, "ephemeralcontainers") ==
+        refused + "ephemeral container d with envFrom referencing secret.secretName=\"x\"" + of_secret);
+  Json free = pod(R"({"spec":{"volumes":[{"name":"v","secret":{"secretName":"x"}}]}})");
+  CHECK(w.create("pods", free) == "ok");
+}
+
+TEST_CASE("admission: a pod gets the zone and region of its node") {
+  World w;
+  w.objects.put(
+      "nodes",
+      Json{{"apiVersion", "v1"},
+           {"kind", "Node"},
+           {"metadata",
+            {{"name", "n1"},
+             {"labels",
+              {{"topology.kubernetes.io/zone", "a"}, {"topology.kubernetes.io/region", "r"}, {"other", "x"}}}}}});
+  Json binding = {{"metadata", {{"name", "p"}}}, {"target", {{"kind", "Node"}, {"name", "n1"}}}};
+  REQUIRE(w.run(Op::kCreate, "pods", "ns", &binding, nullptr, "binding", "p") == "ok");
+  const Json labels = {{"topology.kubernetes.io/zone", "a"}, {"topology.kubernetes.io/region", "r"}};
+  CHECK(at(binding, "metadata", "labels") == labels);
+  Json placed = pod(R"({"spec":{"nodeName":"n1"}})");
+  REQUIRE(w.create("pods", placed) == "ok");
+  CHECK(at(placed, "metadata", "labels") == labels);
+  Json free = pod();
+  REQUIRE(w.create("pods", free) == "ok");
+  CHECK(at(free, "metadata", "labels").is_null());
+}
+
+TEST_CASE("admission: an Ingress gets the default class") {
+  World w;
+  const auto add = [&](const char* name, const char* is_default, const char* created) {
+    w.objects.put("ingressclasses.networking.k8s.io",
+                  Json{{"apiVersion", "networking.k8s.io/v1"},
+                       {"kind", "IngressClass"},
+                       {"metadata",
+                        {{"name", name},
+                         {"creationTimestamp", created},
+                         {"annotations", {{"ingressclass.kubernetes.io/is-default-class", is_default}}}}}});
+  };
+  add("old", "true", "2026-01-01T00:00:00Z");
+  add("new", "true", "2026-01-02T00:00:00Z");
+  add("newest", "false", "2026-01-03T00:00:00Z");
+  const auto chosen = [&](const char* text) {
+    Json ingress = *parse_json(text);
+    CHECK(w.create("ingresses.networking.k8s.io", ingress) == "ok");
+    return std::string(str(at(ingress, "spec"), "ingressClassName"));
+  };
+  CHECK(chosen(R"({"metadata":{"name":"i"},"spec":{}})") == "new");
+  CHECK(chosen(R"({"metadata":{"name":"i"},"spec":{"ingressClassName":"own"}})") == "own");
+  CHECK(chosen(R"({"metadata":{"name":"i","annotations":{"kubernetes.io/ingress.class":"x"}},"spec":{}})").empty());
+}
+
 TEST_CASE("admission: a pod waits a moment for the default account") {
   World w;
   w.objects.remove("serviceaccounts", "ns/default");
@@ -189,6 +275,13 @@ TEST_CASE("admission: priority") {
   Json update = pod();
   CHECK(w.run(Op::kUpdate, "pods", "ns", &update, &p) == "ok");
   CHECK(num(at(update, "spec"), "priority") == 7);
+  const auto removed = [&](const char* name) {
+    return w.run(Op::kDelete, "priorityclasses.scheduling.k8s.io", "", nullptr, nullptr, "", name);
+  };
+  CHECK(removed("std") == "ok");
+  CHECK(removed("system-node-critical") ==
+        "priorityclasses.scheduling.k8s.io \"system-node-critical\" is forbidden: this is a system priority class and "
+        "cannot be deleted");
 }
 
 TEST_CASE("admission: tolerations that are there stand") {
@@ -325,6 +418,19 @@ TEST_CASE("admission: limit ranges") {
   CHECK(with("100m", "20m") == "pods \"p\" is forbidden: minimum cpu usage per Container is 50m, but request is 20m");
   CHECK(with("1", "50m").find("cpu max limit to request ratio per Container is 10, but provided ratio is 20.000000") !=
         std::string::npos);
+  // A ratio that is exactly the allowed one, in numbers that a double divides to more.
+  w.objects.put("limitranges",
+                R"({"apiVersion":"v1","kind":"LimitRange","metadata":{"name":"r","namespace":"ns2"},"spec":{"limits":[
+    {"type":"Container","maxLimitRequestRatio":{"cpu":"3"}}]}})");
+  w.objects.put("namespaces", Json{{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", {{"name", "ns2"}}}});
+  w.objects.put("serviceaccounts", Json{{"apiVersion", "v1"},
+                                        {"kind", "ServiceAccount"},
+                                        {"metadata", {{"name", "default"}, {"namespace", "ns2"}, {"uid", "u"}}}});
+  for (const auto& [request, limit] : {std::pair("350m", "1050m"), {"90m", "270m"}, {"700m", "2100m"}}) {
+    Json q = pod();
+    q["spec"]["containers"][0]["resources"] = {{"limits", {{"cpu", limit}}}, {"requests", {{"cpu", request}}}};
+    CHECK(w.create("pods", q, "ns2") == "ok");
+  }
   Json two = pod(
       R"({"spec":{"containers":[{"name":"a","resources":{"limits":{"cpu":"900m"},"requests":{"cpu":"900m"}}},{"name":"b","resources":{"limits":{"cpu":"900m"},"requests":{"cpu":"900m"}}}]}})");
   CHECK(w.create("pods", two).find("maximum cpu usage per Pod is 1500m, but limit is 1800m") != std::string::npos);

@@ -129,5 +129,10 @@ TEST_CASE("scopes choose what a quota counts") {
     CHECK(used(b, "pods", "other") == "1");
     CHECK(used(b, "pods", "ending") == "1");
     CHECK(used(b, "pods", "none") == "0");
+    // A pod that changes its scope leaves one quota and comes to another, at once.
+    b.edit("pods", "default", "burst", [](Json& pod) { pod["spec"]["activeDeadlineSeconds"] = 3600; });
+    co_await b.rest(15);
+    CHECK(used(b, "pods", "ending") == "2");
+    CHECK(used(b, "pods", "none") == "1");
   });
 }
