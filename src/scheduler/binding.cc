@@ -71,12 +71,27 @@ void Scheduler::State::allow(const std::string& uid, std::string_view plugin) {
 }
 
 bool Scheduler::State::reject(const std::string& uid, std::string_view plugin, const std::string& message) {
-  const auto it = waiting.find(uid);
-  if (it == waiting.end() || it->second.rejection) return false;
+  if (const auto it = waiting.find(uid); it != waiting.end()) {
+    if (it->second.rejection) return false;
+    it->second.rejection = message;
+    it->second.rejected_by = plugin;
+    it->second.changed->notify();
+    return true;
+  }
+  const auto it = preparing.find(uid);
+  if (it == preparing.end() || it->second.rejection) return false;
   it->second.rejection = message;
-  it->second.rejected_by = plugin;
-  it->second.changed->notify();
+  if (it->second.wake) it->second.wake();
   return true;
+}
+
+void Scheduler::State::wake_when_ended(const std::string& uid, std::function<void()> wake) {
+  if (const auto it = preparing.find(uid); it != preparing.end()) it->second.wake = std::move(wake);
+}
+
+const std::string* Scheduler::State::ended(const std::string& uid) const {
+  const auto it = preparing.find(uid);
+  return it != preparing.end() && it->second.rejection ? &*it->second.rejection : nullptr;
 }
 
 void Scheduler::State::each(const std::function<void(const PodPtr&, const std::string&)>& visit) const {
@@ -147,7 +162,15 @@ Task<void> Scheduler::State::bind(State* self, SchedulingQueue::Entry entry, std
   Verdict verdict;
   // While it waits, for others or for what it needs, it takes no place among those being written.
   if (self->waiting.contains(pod->uid())) verdict = co_await self->wait_on_permit(profile, pod, &rejector);
-  if (verdict.ok()) verdict = co_await self->prepare(profile, state, pod, node, &rejector);
+  if (verdict.ok()) {
+    self->preparing.try_emplace(pod->uid());
+    verdict = co_await self->prepare(profile, state, pod, node, &rejector);
+    const auto prepared = self->preparing.extract(pod->uid());
+    if (prepared && prepared.mapped().rejection) {
+      rejector = 0;
+      verdict = Verdict::unschedulable(passing_reason(*prepared.mapped().rejection));
+    }
+  }
   if (verdict.ok()) verdict = co_await self->write_binding(profile, state, pod, node);
   if (verdict.ok()) {
     for (auto* plugin : profile.at(point::kPostBind)) plugin->post_bind(*state, *pod, node);

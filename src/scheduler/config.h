@@ -20,7 +20,7 @@ namespace brume::scheduler {
 struct PluginSet {
   struct Enabled {
     std::string name;
-    std::int64_t weight = 0;  ///< 0: the plugin's own
+    std::int64_t weight = 0;  ///< 0: 1, whatever the default plugin of that name weighs, as with kube-scheduler
   };
   std::vector<Enabled> enabled = {};
   std::vector<std::string> disabled = {};  ///< "*": all of the defaults

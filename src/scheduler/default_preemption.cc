@@ -221,6 +221,7 @@ class DefaultPreemption final : public Plugin {
       if (other->priority() >= pod->priority()) continue;
       handle_.nominations.remove(other->uid());
       handle_.reporter.report(other, {.nominated_node = std::string()});
+      handle_.activate(other->uid());
     }
     preempting_.insert(pod->uid());
     handle_.tasks.spawn("preempt", preempt(this, pod, candidate.node->name, std::move(victims)));

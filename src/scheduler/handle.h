@@ -20,14 +20,19 @@ namespace brume::scheduler {
 
 class Profile;
 
-/// Pods that permit plugins hold back.
+/// Pods that permit plugins hold back, or that are being prepared for their binding.
 class WaitingPods {
  public:
   virtual ~WaitingPods() = default;
   /// The plugin no longer holds the pod back; when none does, it is bound. Does nothing for a pod that does not wait.
   virtual void allow(const std::string& uid, std::string_view plugin) = 0;
-  /// Ends its attempt. False when it does not wait.
+  /// Ends its attempt. False when it neither waits nor is being prepared.
   virtual bool reject(const std::string& uid, std::string_view plugin, const std::string& message) = 0;
+  /// For a plugin that has to wait while it prepares a pod for its binding: `wake` is called when the attempt is to end
+  /// (see ended()). Null takes it back.
+  virtual void wake_when_ended(const std::string& uid, std::function<void()> wake) = 0;
+  /// Why the attempt of a pod that is being prepared is to end: it was preempted or deleted. Null: it goes on.
+  [[nodiscard]] virtual const std::string* ended(const std::string& uid) const = 0;
   /// Calls for each waiting pod with the node that was chosen for it.
   virtual void each(const std::function<void(const PodPtr& pod, const std::string& node)>& visit) const = 0;
 };

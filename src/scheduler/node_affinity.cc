@@ -16,8 +16,7 @@ bool any_matches(const std::vector<NodeSelectorTerm>& terms, const NodeInfo& nod
 std::int64_t weigh(const std::vector<Preference>& preferences, const NodeInfo& node) {
   std::int64_t sum = 0;
   for (const auto& [weight, term] : preferences) {
-    const bool everywhere = term.labels.empty() && term.fields.empty();
-    if (everywhere || term.matches(*node.object)) sum += weight;
+    if (term.matches(*node.object)) sum += weight;  // an empty term prefers nothing
   }
   return sum;
 }

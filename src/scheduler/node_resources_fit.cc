@@ -16,7 +16,8 @@ Result<std::vector<WeighedResource>> decode_weighed(const Json& args, const std:
   for (const auto& entry : *resources) {
     const std::string here = path + ".resources[" + std::to_string(i++) + "]";
     BRUME_CHECK(only_fields(entry, here, {"name", "weight"}));
-    BRUME_TRY(const auto weight, integer(entry, here, "weight", 1, 1, 100));
+    BRUME_TRY(const auto given, integer(entry, here, "weight", 1, 0, 100));
+    const auto weight = std::max<std::int64_t>(1, given);
     const auto name = str(entry, "name");
     if (name.empty()) return invalid(here + ".name", "must be given");
     WeighedResource made{.basic = -1, .weight = weight};
@@ -124,6 +125,10 @@ class NodeResourcesFit final : public Plugin {
 
   [[nodiscard]] bool ignored(std::string_view resource) const {
     if (args_.ignored.empty() && args_.ignored_groups.empty()) return false;
+    // Extended resources alone: huge pages and what is Kubernetes' own cannot be ignored.
+    if (resource.find('/') == std::string_view::npos || resource.find("kubernetes.io/") != std::string_view::npos) {
+      return false;
+    }
     return args_.ignored.contains(resource) || args_.ignored_groups.contains(resource.substr(0, resource.find('/')));
   }
 
@@ -145,10 +150,10 @@ class NodeResourcesFit final : public Plugin {
     for (const auto& [id, amount] : wanted.extended) {
       const auto offered = node.allocatable.extended_of(id);
       if (!lacks(amount, offered, node.requested.extended_of(id)) || ignored(resource_name(id))) continue;
-      // Users name these: the text is kept for this pod alone.
-      if (out.count < Verdict::kMaxReasons) {
-        out.add(gravity(amount, offered), passing_reason("Insufficient " + resource_name(id)));
-      }
+      // Users name these: the text is kept for this pod alone. Beyond the last reason only the gravity counts.
+      const bool told = out.count < Verdict::kMaxReasons;
+      out.add(gravity(amount, offered),
+              told ? passing_reason("Insufficient " + resource_name(id)) : out.reasons.front());
     }
     return out;
   }

@@ -218,6 +218,14 @@ bool tells_resources(const api::Object& pod) {
   return kResources.text(pod.bytes()).find("esources\"") != std::string::npos;
 }
 
+// A resize is waited for: what it makes of the footprint is told by the status alone.
+bool is_resizing(const Json& status) {
+  const auto& conditions = at(status, "conditions");
+  return conditions.is_array() && std::any_of(conditions.begin(), conditions.end(), [](const Json& condition) {
+           return str(condition, "type").starts_with("PodResize");
+         });
+}
+
 void note_start(PodInfo& pod) {
   if (pod.started != 0) return;
   const auto time = parse_rfc3339(api::field_value(*pod.object, "status.startTime"));
@@ -234,8 +242,9 @@ PodPtr assemble(const ObjectPtr& pod, std::shared_ptr<const PodSpec> spec) {
   if (!tells_resources(*pod)) return out;
   const Json value = pod->parse();
   auto now = decode_footprint(at(value, "spec"), at(value, "status"));
-  out->resizing = !(now.requests == out->footprint->requests);
-  if (out->resizing) out->footprint = std::make_shared<const Footprint>(std::move(now));
+  const bool differs = !(now.requests == out->footprint->requests);
+  if (differs) out->footprint = std::make_shared<const Footprint>(std::move(now));
+  out->resizing = differs || is_resizing(at(value, "status"));
   return out;
 }
 

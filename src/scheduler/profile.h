@@ -50,6 +50,8 @@ class Profile {
   /// As if `other` were (no longer) on `node`.
   void add_pod(CycleState& state, const PodInfo& pod, const PodInfo& other, const NodeInfo& node);
   void remove_pod(CycleState& state, const PodInfo& pod, const PodInfo& other, const NodeInfo& node);
+  /// Of the plugins at kScore, in their order.
+  [[nodiscard]] const std::vector<std::int64_t>& weights() const { return weights_; }
   /// Adds each plugin's scores, normalised and weighted, to `totals`. An error ends it.
   Verdict score(CycleState& state, const PodInfo& pod, std::span<const NodeInfo* const> nodes,
                 std::vector<std::int64_t>& totals);

@@ -46,7 +46,7 @@ std::vector<Enabled> merged_multi_point(const PluginSet& custom) {
     const std::string name(kind.name);
     const auto* again = find(custom.enabled, name);
     if (turned_off(custom, name)) continue;
-    out.push_back(again != nullptr ? *again : Enabled{.name = name});
+    out.push_back(again != nullptr ? *again : Enabled{.name = name, .weight = kind.weight});
   }
   for (const auto& entry : custom.enabled) {
     if (find(out, entry.name) == nullptr) out.push_back(entry);
@@ -116,8 +116,7 @@ class Builder {
       if ((plugin.points() & where) == 0) {
         return wrong("plugin \"" + entry.name + "\" does not take part at " + std::string(kPointNames[place]));
       }
-      const auto own = std::max<std::int64_t>(1, find_plugin(entry.name)->weight);
-      profile_->enable(where, plugin, entry.weight == 0 ? own : entry.weight);
+      profile_->enable(where, plugin, std::max<std::int64_t>(1, entry.weight));
     }
     return {};
   }

@@ -200,9 +200,17 @@ void raise_to_status(Resources& out, const Json& status) {
   out.raise_to(decode_resources(at(status, "allocatedResources")));
 }
 
-Resources container_requests(const Json& container, const Json& status, bool with_defaults) {
+// The node has said that it never can give what the spec asks for now: what the pod has counts.
+bool resize_infeasible(const Json& pod_status) {
+  for (const Json& condition : at(pod_status, "conditions")) {
+    if (str(condition, "type") == "PodResizePending") return str(condition, "reason") == "Infeasible";
+  }
+  return false;
+}
+
+Resources container_requests(const Json& container, const Json& status, bool with_defaults, bool infeasible) {
   const auto& list = at(container, "resources", "requests");
-  Resources out = decode_resources(list);
+  Resources out = infeasible && at(status, "resources").is_object() ? Resources() : decode_resources(list);
   raise_to_status(out, status);
   if (with_defaults) {
     if (!list.is_object() || !list.contains("cpu")) out.basic[Resources::kCpu] = kDefaultMilliCpu;
@@ -215,7 +223,8 @@ Resources container_requests(const Json& container, const Json& status, bool wit
 void apply_pod_level(const Json& spec, const Json& status, Resources& total) {
   const auto& list = at(spec, "resources", "requests");
   if (!list.is_object()) return;
-  Resources level = decode_resources(list);
+  const bool infeasible = at(status, "resources").is_object() && resize_infeasible(status);
+  Resources level = infeasible ? Resources() : decode_resources(list);
   raise_to_status(level, status);
   if (list.contains("cpu")) total.basic[Resources::kCpu] = level.basic[Resources::kCpu];
   if (list.contains("memory")) total.basic[Resources::kMemory] = level.basic[Resources::kMemory];
@@ -223,12 +232,13 @@ void apply_pod_level(const Json& spec, const Json& status, Resources& total) {
 }
 
 Resources total_requests(const Json& spec, const Json& status, bool with_defaults) {
+  const bool infeasible = resize_infeasible(status);
   Resources running;
   const auto& containers = at(spec, "containers");
   if (containers.is_array()) {
     for (const auto& container : containers) {
       const Json& own = status_of(status, "containerStatuses", str(container, "name"));
-      running.add(container_requests(container, own, with_defaults));
+      running.add(container_requests(container, own, with_defaults, infeasible));
     }
   }
   Resources sidecars;  // restartable init containers seen so far: they go on running
@@ -239,7 +249,7 @@ Resources total_requests(const Json& spec, const Json& status, bool with_default
       const bool sidecar = str(container, "restartPolicy") == "Always";
       // What the status tells of others is over soon.
       const Json& own = status_of(status, sidecar ? "initContainerStatuses" : "", str(container, "name"));
-      Resources step = container_requests(container, own, with_defaults);
+      Resources step = container_requests(container, own, with_defaults, infeasible);
       if (sidecar) {
         sidecars.add(step);
         peak.raise_to(sidecars);

@@ -174,7 +174,11 @@ void Scheduler::State::give_up(SchedulingQueue::Entry entry, CycleState& state, 
   }
   entry.plugins = diagnosis.plugins;
   entry.pending_plugins = diagnosis.pending_plugins;
-  if (nominated) nominations.set(entry.pod, *nominated);
+  if (nominated) {
+    const std::string held = nominations.node_of(entry.pod->uid());
+    nominations.set(entry.pod, *nominated);
+    if (!held.empty() && held != *nominated) leaves_room(entry.pod);
+  }
   metrics.attempts.with({"unschedulable", entry.profile->name()}).add();
   events.warning(*entry.pod->object, "FailedScheduling", shortened(message));
   reporter.report(entry.pod, {.reason = "Unschedulable", .message = std::move(message), .nominated_node = nominated});

@@ -54,6 +54,7 @@ struct Scheduler::State final : WaitingPods {
   void pod_set(const ObjectPtr& pod);
   void pod_assigned(const ObjectPtr& pod, const std::string& node);
   void pod_waits(const ObjectPtr& pod);
+  void leaves_room(const PodPtr& pod);
   void pod_gone(const ObjectPtr& pod);
   void changed(const Change& change);
 
@@ -92,6 +93,13 @@ struct Scheduler::State final : WaitingPods {
                         std::uint64_t* rejector);
   Task<Verdict> write_binding(Profile& profile, std::shared_ptr<CycleState> state, PodPtr pod, std::string node);
   Task<Verdict> wait_on_permit(Profile& profile, PodPtr pod, std::uint64_t* rejector);
+  struct Preparing {
+    std::optional<std::string> rejection;
+    std::function<void()> wake;
+  };
+  std::unordered_map<std::string, Preparing> preparing;  // by uid
+  void wake_when_ended(const std::string& uid, std::function<void()> wake) override;
+  [[nodiscard]] const std::string* ended(const std::string& uid) const override;
   void allow(const std::string& uid, std::string_view plugin) override;
   bool reject(const std::string& uid, std::string_view plugin, const std::string& message) override;
   void each(const std::function<void(const PodPtr&, const std::string&)>& visit) const override;

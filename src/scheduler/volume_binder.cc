@@ -208,16 +208,26 @@ Task<Status> VolumeBinder::bind(VolumePlan plan, PodPtr pod, std::string node) {
     VolumeBinder& binder;
     std::uint64_t key;
     Waiter waiter;
-    Entry(VolumeBinder& b, std::chrono::steady_clock::time_point until)
-        : binder(b), key(b.next_waiter_++), waiter{Event(b.handle_.informers.executor()), until} {
+    std::string uid;
+    Entry(VolumeBinder& b, std::string pod_uid, std::chrono::steady_clock::time_point until)
+        : binder(b),
+          key(b.next_waiter_++),
+          waiter{Event(b.handle_.informers.executor()), until},
+          uid(std::move(pod_uid)) {
       binder.waiters_[key] = &waiter;
+      binder.handle_.waiting.wake_when_ended(uid, [this] { waiter.woken.notify(); });
       binder.arm();
     }
     Entry(const Entry&) = delete;
     Entry& operator=(const Entry&) = delete;
-    ~Entry() { binder.waiters_.erase(key); }
-  } entry(*this, handle_.clock().steady() + timeout_);
+    ~Entry() {
+      binder.handle_.waiting.wake_when_ended(uid, nullptr);
+      binder.waiters_.erase(key);
+    }
+  } entry(*this, pod->uid(), handle_.clock().steady() + timeout_);
   while (true) {
+    if (const auto* why = handle_.waiting.ended(pod->uid()))
+      co_return fail(Code::kConflict, "binding volumes: " + *why);
     const auto bound = done(plan, *pod, node);
     if (!bound) co_return fail(wrap(bound.error(), "binding volumes"));
     if (*bound) co_return Status{};

@@ -141,9 +141,12 @@ void Scheduler::State::pod_assigned(const ObjectPtr& pod, const std::string& nod
 
 void Scheduler::State::pod_waits(const ObjectPtr& pod) {
   if (pod->deleting()) {
+    const auto* waits = queue->find(pod->uid());
+    const auto known = waits != nullptr && !nominations.node_of(pod->uid()).empty() ? waits->pod : nullptr;
     queue->remove(pod->uid());
     nominations.remove(pod->uid());
     reject(pod->uid(), "", "the pod is being deleted");
+    if (known) leaves_room(known);
     return;
   }
   // It waits for its permit or its binding is being written: the pod in the copy is behind what is known here.
@@ -157,7 +160,10 @@ void Scheduler::State::pod_waits(const ObjectPtr& pod) {
   // A nomination that is decided here is known before the API shows it: an update that says nothing new of it keeps it.
   auto nominated = now->nominated_node();
   if (before && before->nominated_node() == nominated) nominated = nominations.node_of(pod->uid());
+  const bool renominated =
+      before && !nominations.node_of(pod->uid()).empty() && nominations.node_of(pod->uid()) != nominated;
   nominations.set(now, nominated);
+  if (renominated) leaves_room(before);
   if (before) {
     queue->update(now,
                   {.resource = EventResource::kUnscheduledPod,
@@ -172,6 +178,12 @@ void Scheduler::State::pod_waits(const ObjectPtr& pod) {
         now, {.reason = "SchedulingGated", .message = "Scheduling is blocked due to non-empty scheduling gates"});
   }
   work.notify();
+}
+
+// It was nominated, and held room on its node as if it had been there.
+void Scheduler::State::leaves_room(const PodPtr& pod) {
+  changed(
+      {.resource = EventResource::kAssignedPod, .actions = action::kDelete, .before = pod->object, .pod_before = pod});
 }
 
 void Scheduler::State::pod_gone(const ObjectPtr& pod) {

@@ -110,6 +110,18 @@ TEST_CASE("weights decide between scores") {
   };
   CHECK(chosen("[{name: ImageLocality, weight: 1}, {name: NodeResourcesFit, weight: 10}]") == "empty");
   CHECK(chosen("[{name: ImageLocality, weight: 10}, {name: NodeResourcesFit, weight: 1}]") == "image");
+  // One that is named without a weight weighs 1, and not what it does by default.
+  const auto weights = [](const std::string& text) {
+    const auto config = good("profiles:\n- plugins:\n    score:\n      " + text + "\n");
+    World w(config->profiles[0]);
+    std::map<std::string, std::int64_t> out;
+    std::size_t i = 0;
+    for (auto* scorer : w.profile->at(point::kScore)) out[std::string(scorer->name())] = w.profile->weights()[i++];
+    return out;
+  };
+  CHECK(weights("disabled: []").at("TaintToleration") == 3);
+  CHECK(weights("enabled: [{name: TaintToleration}]").at("TaintToleration") == 1);
+  CHECK(weights("enabled: [{name: TaintToleration}]").at("NodeAffinity") == 2);
 }
 
 TEST_CASE("errors are one line that names the place") {

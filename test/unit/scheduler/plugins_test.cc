@@ -60,6 +60,13 @@ TEST_CASE("requests of a pod") {
       {{{"containers", Json::array({container("100m")})}, {"resources", {{"requests", {{"cpu", "1"}}}}}}, 1000},
   };
   for (const auto& k : cases) CHECK(pod_requests(k.spec, Json()).basic[Resources::kCpu] == k.milli);
+  // A resize that the node never can give is not waited for with room.
+  Json spec = {{"containers", Json::array({container("3")})}};
+  spec["containers"][0]["name"] = "c";
+  Json status = {{"containerStatuses", Json::array({{{"name", "c"}, {"resources", {{"requests", {{"cpu", "1"}}}}}}})}};
+  CHECK(pod_requests(spec, status).basic[Resources::kCpu] == 3000);
+  status["conditions"] = Json::array({{{"type", "PodResizePending"}, {"status", "True"}, {"reason", "Infeasible"}}});
+  CHECK(pod_requests(spec, status).basic[Resources::kCpu] == 1000);
   const Json empty = {{"containers", Json::array({Json::object(), Json::object()})}};
   CHECK(scoring_requests(empty, Json()).basic[Resources::kCpu] == 200);
   CHECK(scoring_requests(empty, Json()).basic[Resources::kMemory] == 2 * 200LL * 1024 * 1024);
@@ -108,12 +115,13 @@ TEST_CASE("a pod that asks for more than is counted fits nowhere") {
 }
 
 TEST_CASE("extended resources may be left to others") {
-  World w(with_args("NodeResourcesFit",
-                    {{"ignoredResources", {"example.com/a"}}, {"ignoredResourceGroups", {"other.io"}}}));
+  World w(with_args("NodeResourcesFit", {{"ignoredResources", {"example.com/a", "hugepages-2Mi"}},
+                                         {"ignoredResourceGroups", {"other.io"}}}));
   w.node("n");
   CHECK(w.says("NodeResourcesFit", w.pod(requests({{"example.com/a", "1"}})), "n").empty());
   CHECK(w.says("NodeResourcesFit", w.pod(requests({{"other.io/x", "1"}})), "n").empty());
   CHECK_FALSE(w.says("NodeResourcesFit", w.pod(requests({{"example.com/b", "1"}})), "n").empty());
+  CHECK_FALSE(w.says("NodeResourcesFit", w.pod(requests({{"hugepages-2Mi", "2Mi"}})), "n").empty());
 }
 
 TEST_CASE("placing and removing leave nothing behind") {
@@ -191,7 +199,8 @@ TEST_CASE("node selector and affinity") {
       w.pod({{"affinity",
               {{"nodeAffinity",
                 {{"preferredDuringSchedulingIgnoredDuringExecution",
-                  Json::array({{{"weight", 8}, {"preference", {{"matchExpressions", expression("zone", "In", {"a"})}}}},
+                  Json::array({{{"weight", 100}, {"preference", Json::object()}},  // prefers nothing
+                               {{"weight", 8}, {"preference", {{"matchExpressions", expression("zone", "In", {"a"})}}}},
                                {{"weight", 4},
                                 {"preference", {{"matchExpressions", expression("zone", "In", {"b"})}}}}})}}}}}});
   CHECK(w.scores("NodeAffinity", p) == std::map<std::string, std::int64_t>{{"n", 100}, {"m", 50}});
@@ -300,7 +309,7 @@ TEST_CASE("arguments that are wrong are refused in one line") {
   CHECK(fit({{"scoringStrategy", {{"type", "RequestedToCapacityRatio"}}}}) ==
         head + "args.scoringStrategy.requestedToCapacityRatio.shape: at least one point must be specified");
   CHECK(fit({{"scoringStrategy", {{"resources", Json::array({{{"name", "cpu"}, {"weight", 101}}})}}}}) ==
-        head + "args.scoringStrategy.resources[0].weight: must be between 1 and 100, not 101");
+        head + "args.scoringStrategy.resources[0].weight: must be between 0 and 100, not 101");
   ProfileConfig unknown;
   unknown.multi_point.enabled.push_back({.name = "Nonsense"});
   CHECK(build_error(unknown) == "profile \"default-scheduler\": there is no plugin \"Nonsense\"");

@@ -224,6 +224,51 @@ TEST_CASE("a better nomination takes an older one away") {
   });
 }
 
+TEST_CASE("a nominated pod that is deleted leaves its room at once, whatever still holds it") {
+  Bench b;
+  b.run([&]() -> Task<void> {
+    b.node("one", "4");
+    b.pod("low", "2", on("one", 0, {{"spec", {{"terminationGracePeriodSeconds", 3600}}}}));
+    co_await settle();
+    b.pod("high", "3", priority(100, {{"metadata", {{"finalizers", Json::array({"example.com/x"})}}}}));
+    co_await settle(1000);
+    REQUIRE(str(at(b.api.json("pods", "default", "high"), "status"), "nominatedNodeName") == "one");
+    b.pod("middle", "2", priority(50));
+    co_await settle(1000);
+    CHECK(b.node_of("middle").empty());
+    Json gone = b.api.json("pods", "default", "high");
+    gone["metadata"]["deletionTimestamp"] = format_rfc3339(b.clock.now());
+    b.api.seed("pods", std::move(gone));
+    co_await settle(1000);
+    b.clock.advance(10s);
+    co_await settle(1000);
+    CHECK(b.node_of("middle") == "one");
+  });
+}
+
+TEST_CASE("a pod that loses its nomination looks for another node") {
+  Bench b;
+  b.run([&]() -> Task<void> {
+    b.node("one", "1");
+    b.pod("low", "800m", on("one", 0, {{"spec", {{"terminationGracePeriodSeconds", 3600}}}}));
+    b.pod("other", "200m", on("one", 0, {{"spec", {{"terminationGracePeriodSeconds", 3600}}}}));
+    co_await settle();
+    b.pod("high", "800m", priority(100));
+    co_await settle(1000);
+    REQUIRE(str(at(b.api.json("pods", "default", "high"), "status"), "nominatedNodeName") == "one");
+    // Another node's pod could make room, too, had the first asked for it.
+    b.node("two", "1");
+    b.pod("small", "900m", on("two", 0, {{"spec", {{"terminationGracePeriodSeconds", 3600}}}}));
+    co_await settle(1000);
+    b.pod("highest", "1", priority(200, {{"spec", {{"nodeSelector", {{"kubernetes.io/hostname", "one"}}}}}}));
+    co_await settle(1000);
+    b.clock.advance(10s);
+    co_await settle(1000);
+    CHECK(str(at(b.api.json("pods", "default", "highest"), "status"), "nominatedNodeName") == "one");
+    CHECK(str(at(b.api.json("pods", "default", "high"), "status"), "nominatedNodeName") == "two");
+  });
+}
+
 TEST_CASE("many pods preempt at once, each its own room") {
   Bench b;
   b.run([&]() -> Task<void> {

@@ -225,6 +225,32 @@ TEST_CASE("what was promised is free again when it cannot be written, or takes t
   });
 }
 
+TEST_CASE("a pod that waits for its volume is not deleted for another's sake: it goes back to the queue") {
+  VolumeBench b;
+  b.run([&]() -> Task<void> {
+    b.storage_class("later", "example.com/disks");
+    b.claim("data", "later");
+    co_await settle();
+    Json low = VolumeBench::uses("data");
+    low["spec"]["containers"] = Json::array({{{"name", "c"}, {"resources", {{"requests", {{"cpu", "3"}}}}}}});
+    b.pod("low", low);
+    co_await settle();
+    REQUIRE(b.selected("data") == "n1");
+    Json high = {{"spec", {{"priority", 100}}}};
+    high["spec"]["containers"] = low["spec"]["containers"];
+    b.pod("high", high);
+    co_await settle(1000);
+    b.clock.advance(2s);
+    co_await settle(1000);
+    CHECK(b.node_of("high") == "n1");
+    const auto left = b.api.find("pods", "default", "low");
+    REQUIRE(left);
+    CHECK_FALSE(left->deleting());
+    CHECK_FALSE(b.api.json("pods", "default", "low").dump().contains("DisruptionTarget"));
+    CHECK(b.node_of("low").empty());
+  });
+}
+
 TEST_CASE("a pod whose provisioning failed is tried again") {
   VolumeBench b;
   b.run([&]() -> Task<void> {

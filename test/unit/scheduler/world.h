@@ -157,6 +157,8 @@ class World {
   struct NoWaiting final : WaitingPods {
     void allow(const std::string&, std::string_view) override {}
     bool reject(const std::string&, std::string_view, const std::string&) override { return false; }
+    void wake_when_ended(const std::string&, std::function<void()>) override {}
+    [[nodiscard]] const std::string* ended(const std::string&) const override { return nullptr; }
     void each(const std::function<void(const PodPtr&, const std::string&)>&) const override {}
   };
   Loop loop_;
