@@ -39,7 +39,8 @@ JobController::JobController(Context& context)
 JobController::View JobController::decode(const Object& job) {
   const Json value = job.parse();
   auto selector = api::LabelSelector::from_json(at(value, "spec", "selector"));
-  return {.selector = selector && !selector->empty() ? *selector : api::LabelSelector::nothing(),
+  // One without requirements, which a manual selector may be, matches every pod.
+  return {.selector = selector ? *selector : api::LabelSelector::nothing(),
           .finished = !finished_condition(at(value, "status")).empty(),
           .foreign = JobSpec::decode(at(value, "spec")).foreign};
 }

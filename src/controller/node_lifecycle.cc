@@ -2,6 +2,8 @@
 // so.
 #include <algorithm>
 #include <array>
+#include <map>
+#include <set>
 #include <unordered_map>
 
 #include "brume/client/taints.h"
@@ -57,6 +59,25 @@ std::vector<Taint> wanted_taints(const Json& node, bool evicting) {
   return out;
 }
 
+/// The nodes of a zone (labels topology.kubernetes.io/region and zone), as many as are known and ready.
+struct Zone {
+  int nodes = 0;
+  int ready = 0;
+
+  /// More than half of its nodes are silent, but not all: rather the network is broken than each of them, and their
+  /// pods would crowd the few that are left. kube-controller-manager's --unhealthy-zone-threshold and
+  /// --large-cluster-size-threshold.
+  [[nodiscard]] bool partly_disrupted() const {
+    const int silent = nodes - ready;
+    return nodes <= 50 && ready > 0 && silent > 2 && silent * 100 >= nodes * 55;
+  }
+};
+
+std::string zone_of(const Object& node) {
+  return std::string(node.label("topology.kubernetes.io/region")) + "/" +
+         std::string(node.label("topology.kubernetes.io/zone"));
+}
+
 class NodeLifecycle final : public Controller {
  public:
   explicit NodeLifecycle(Context& context);
@@ -68,6 +89,14 @@ class NodeLifecycle final : public Controller {
     std::string lease;      // its renewTime
     std::string heartbeat;  // Ready's lastHeartbeatTime
     bool ready = false;
+    bool counted = false;  // in its zone
+    std::string zone = {};
+  };
+  /// Which nodes' pods may be sent away.
+  struct Disruption {
+    bool whole = false;           // no node is ready
+    std::set<std::string> zones;  // partly disrupted ones
+    bool operator==(const Disruption&) const = default;
   };
 
   Task<Status> reconcile(std::string name) override;
@@ -78,12 +107,14 @@ class NodeLifecycle final : public Controller {
   void hear_node(const ObjectPtr& node);
   void node_changed(const ObjectPtr& node);
   void node_gone(const ObjectPtr& node);
-  [[nodiscard]] bool any_ready() const;
+  void count(Heard& heard, int by);
+  [[nodiscard]] Disruption disruption() const;
 
   Informer& nodes_;
   Informer& leases_;
   Informer& pods_;
   std::unordered_map<std::string, Heard> heard_;
+  std::map<std::string, Zone> zones_;
 };
 
 NodeLifecycle::NodeLifecycle(Context& context)
@@ -92,7 +123,13 @@ NodeLifecycle::NodeLifecycle(Context& context)
       leases_(use("leases.coordination.k8s.io")),
       pods_(use("pods")) {
   pods_.add_index(kByNode, index_by_node);
-  nodes_.add_handler({.added = [this](const ObjectPtr& now) { node_changed(now); },
+  nodes_.add_handler({.added =
+                          [this](const ObjectPtr& now) {
+                            events_.normal(
+                                *now, "RegisteredNode",
+                                "Node " + now->name() + " event: Registered Node " + now->name() + " in Controller");
+                            node_changed(now);
+                          },
                       .updated = [this](const ObjectPtr&, const ObjectPtr& now) { node_changed(now); },
                       .deleted = [this](const ObjectPtr& last) { node_gone(last); }});
   leases_.add_handler({.added = [this](const ObjectPtr& now) { hear_lease(now); },
@@ -114,7 +151,10 @@ void NodeLifecycle::hear_node(const ObjectPtr& node) {
   auto [it, fresh] = heard_.try_emplace(node->name());
   const Json value = node->parse();
   const Json& ready = client::find_condition(at(value, "status"), "Ready");
+  if (it->second.counted) count(it->second, -1);
   it->second.ready = str(ready, "status") == "True";
+  it->second.zone = zone_of(*node);
+  count(it->second, 1);
   const auto beat = str(ready, "lastHeartbeatTime");
   // Our own write of Unknown leaves the heartbeat's time as it was.
   if (!fresh && it->second.heartbeat == beat && it->second.at != SteadyTime{}) return;
@@ -122,24 +162,42 @@ void NodeLifecycle::hear_node(const ObjectPtr& node) {
   it->second.at = clock().steady();
 }
 
+void NodeLifecycle::count(Heard& heard, int by) {
+  heard.counted = by > 0;
+  const auto zone = zones_.try_emplace(heard.zone).first;
+  zone->second.nodes += by;
+  if (heard.ready) zone->second.ready += by;
+  if (zone->second.nodes == 0) zones_.erase(zone);
+}
+
 // When no node at all is ready, it is more likely that something here is broken than that all of them are; and their
 // pods could go nowhere. Then nothing is evicted, as with Kubernetes' "master disruption mode".
-bool NodeLifecycle::any_ready() const {
-  return std::any_of(heard_.begin(), heard_.end(), [](const auto& entry) { return entry.second.ready; });
+NodeLifecycle::Disruption NodeLifecycle::disruption() const {
+  Disruption out{.whole = true, .zones = {}};
+  for (const auto& [name, zone] : zones_) {
+    if (zone.ready > 0) out.whole = false;
+    if (zone.partly_disrupted()) out.zones.insert(name);
+  }
+  return out;
 }
 
 void NodeLifecycle::node_changed(const ObjectPtr& node) {
-  const bool before = any_ready();
+  const auto before = disruption();
   hear_node(node);
   enqueue(node);
-  if (before == any_ready()) return;
+  if (before == disruption()) return;
   nodes_.each([this](const ObjectPtr& other) { enqueue(other); });
 }
 
 void NodeLifecycle::node_gone(const ObjectPtr& node) {
-  const bool before = any_ready();
-  heard_.erase(node->name());
-  if (before == any_ready()) return;
+  events_.normal(*node, "RemovingNode",
+                 "Node " + node->name() + " event: Removing Node " + node->name() + " from Controller");
+  const auto before = disruption();
+  if (const auto heard = heard_.find(node->name()); heard != heard_.end()) {
+    if (heard->second.counted) count(heard->second, -1);
+    heard_.erase(heard);
+  }
+  if (before == disruption()) return;
   nodes_.each([this](const ObjectPtr& other) { enqueue(other); });
 }
 
@@ -189,7 +247,9 @@ Task<Status> NodeLifecycle::mark_unknown(ObjectPtr node) {
 
 Task<Status> NodeLifecycle::taint(ObjectPtr node) {
   const Json value = node->parse();
-  const auto wanted = wanted_taints(value, any_ready());
+  const auto now = disruption();
+  const auto wanted = wanted_taints(value, !now.whole);
+  const bool holds = now.zones.contains(zone_of(*node));  // nobody else is sent away for the time being
   const auto is_wanted = [&](const Taint& have) {
     return std::any_of(wanted.begin(), wanted.end(),
                        [&](const Taint& want) { return want.key == have.key && want.effect == have.effect; });
@@ -203,11 +263,9 @@ Task<Status> NodeLifecycle::taint(ObjectPtr node) {
   for (const auto& want : wanted) {
     const bool there = std::any_of(decoded.begin(), decoded.end(),
                                    [&](const Taint& t) { return t.key == want.key && t.effect == want.effect; });
-    if (there) continue;
-    Json made = {{"key", want.key}, {"effect", want.effect}};
-    // Evictions count from here.
-    if (want.effect == client::kNoExecute) made["timeAdded"] = format_rfc3339(clock().now());
-    taints.push_back(std::move(made));
+    if (there || (holds && want.effect == client::kNoExecute)) continue;
+    // Evictions count from the time.
+    taints.push_back({{"key", want.key}, {"effect", want.effect}, {"timeAdded", format_rfc3339(clock().now())}});
   }
   if (taints == have || (taints.empty() && have.empty())) co_return Status{};
   Json patch = {{"metadata", {{"uid", node->uid()}, {"resourceVersion", std::to_string(node->resource_version())}}},

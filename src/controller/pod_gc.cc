@@ -1,6 +1,7 @@
 // Pods that nobody else deletes: finished ones above a threshold, those of nodes that are gone or out of service, and
 // those that were deleted before they had a node. And old events.
 #include <algorithm>
+#include <tuple>
 
 #include "brume/api/selector.h"
 #include "brume/client/taints.h"
@@ -69,18 +70,21 @@ class PodGc final : public Controller {
     const auto pod = pods_.get(key);
     if (!pod) co_return Status{};
     const auto& view = context_.pods.of(pod);
+    const bool finished = view.finished();
     if (view.node_name.empty()) {
       if (!pod->deleting()) co_return Status{};
+      // A finalizer may hold it; whoever owns that must see that it never will run.
+      if (!finished) BRUME_CO_CHECK(co_await mark_failed(pod, false));
       co_return co_await remove(pod);
     }
-    const bool finished = view.finished();
     if (const auto node = nodes_.get(view.node_name)) {
       if (!pod->deleting() || !out_of_service(*node)) co_return Status{};
       if (!finished) BRUME_CO_CHECK(co_await mark_failed(pod, false));
       co_return co_await remove(pod);
     }
     const auto live = co_await client().get(nodes_.resource(), "", view.node_name);
-    if (live || live.error().code != Code::kNotFound) co_return Status{};
+    if (live) co_return Status{};
+    if (live.error().code != Code::kNotFound) co_return fail(live.error());
     if (!finished) BRUME_CO_CHECK(co_await mark_failed(pod, true));
     co_return co_await remove(pod);
   }
@@ -112,15 +116,22 @@ class PodGc final : public Controller {
 
   Task<Status> trim_finished() {
     const auto threshold = context_.options.terminated_pod_threshold;
-    std::vector<ObjectPtr> finished;
+    struct Finished {
+      bool stays;  // evicted ones go first, then the oldest
+      ObjectPtr pod;
+      [[nodiscard]] auto key() const { return std::tie(stays, pod->creation_timestamp(), pod->name()); }
+    };
+    std::vector<Finished> finished;
     pods_.each([&](const ObjectPtr& pod) {
-      if (!pod->deleting() && context_.pods.of(pod).finished()) finished.push_back(pod);
+      const auto& view = context_.pods.of(pod);
+      if (pod->deleting() || !view.finished()) return;
+      const bool evicted = view.phase == PodPhase::kFailed && api::field_value(*pod, "status.reason") == "Evicted";
+      finished.push_back({!evicted, pod});
     });
     if (finished.size() <= threshold) co_return Status{};
-    std::sort(finished.begin(), finished.end(),
-              [](const ObjectPtr& a, const ObjectPtr& b) { return a->creation_timestamp() < b->creation_timestamp(); });
+    std::sort(finished.begin(), finished.end(), [](const Finished& a, const Finished& b) { return a.key() < b.key(); });
     finished.resize(finished.size() - threshold);
-    for (const auto& pod : finished) BRUME_CO_CHECK(co_await remove(pod));
+    for (const auto& [stays, pod] : finished) BRUME_CO_CHECK(co_await remove(pod));
     co_return Status{};
   }
 

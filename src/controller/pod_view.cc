@@ -107,7 +107,7 @@ bool delete_before(const Candidate& a, const Candidate& b, WallTime now) {
   if (x.ready && y.ready && x.ready_since != y.ready_since) {
     const int age_x = magnitude(x.ready_since, now);
     const int age_y = magnitude(y.ready_since, now);
-    if (age_x != age_y) return age_x < age_y;
+    return age_x != age_y ? age_x < age_y : a.pod->uid() < b.pod->uid();
   }
   if (x.restarts != y.restarts) return x.restarts > y.restarts;
   if (x.created != y.created) {

@@ -91,7 +91,7 @@ class TaintEviction final : public Controller {
     const auto pod = pods_.get(key);
     if (!pod || pod->deleting()) co_return Status{};
     const auto node = nodes_.get(context_.pods.of(pod).node_name);
-    if (!node || context_.pods.of(pod).finished()) co_return Status{};
+    if (!node) co_return Status{};
     const Json value = pod->parse();
     const auto known = waiting_.find(pod->uid());
     const auto noticed = known == waiting_.end() ? clock().now() : known->second;
@@ -114,16 +114,19 @@ class TaintEviction final : public Controller {
   }
 
   Task<Status> evict(ObjectPtr pod, Json value) {
-    const auto& before = at(value, "status");
-    Json status = before;
+    Json status = at(value, "status");
     client::set_condition(status,
                           {{"type", "DisruptionTarget"},
                            {"status", "True"},
                            {"reason", "DeletionByTaintManager"},
                            {"message", "Taint manager: deleting due to NoExecute taint"}},
                           clock().now());
-    auto written = co_await write_status(client(), pods_.resource(), pod, before, std::move(status));
-    if (!written) co_return fail(written.error());
+    // The condition alone: the node may be there, and have written more of the status meanwhile.
+    Json patch = {{"metadata", {{"uid", pod->uid()}}},
+                  {"status", {{"conditions", Json::array({client::find_condition(status, "DisruptionTarget")})}}}};
+    auto written = co_await client().patch(pods_.resource(), pod->ns(), pod->name(), client::PatchType::kStrategic,
+                                           std::move(patch), {.subresource = "status"});
+    if (!written && written.error().code != Code::kNotFound) co_return fail(written.error());
     auto done = co_await client().remove(pods_.resource(), pod->ns(), pod->name(), {.uid = pod->uid()});
     if (!done && done.error().code != Code::kNotFound) co_return done;
     co_return Status{};

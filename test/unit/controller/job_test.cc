@@ -60,6 +60,19 @@ TEST_CASE("a Job runs as many pods as it may until enough have succeeded") {
   });
 }
 
+TEST_CASE("a Job whose own selector has no requirements keeps its pods") {
+  JobBench b;
+  b.run([&]() -> Task<void> {
+    Json value = job("work", {{"parallelism", 2}, {"completions", 2}, {"manualSelector", true}});
+    value["spec"]["selector"] = Json::object();
+    b.api.seed("jobs.batch", std::move(value));
+    co_await b.rest();
+    co_await b.rest();
+    CHECK(b.active().size() == 2);
+    CHECK(b.api.all("pods").size() == 2);
+  });
+}
+
 TEST_CASE("without completions one success ends the Job when the others have ended") {
   JobBench b;
   b.run([&]() -> Task<void> {

@@ -279,6 +279,43 @@ TEST_CASE("a silent node becomes Unknown and tainted; its pods lose readiness") 
   });
 }
 
+TEST_CASE("when most of a zone falls silent, nobody more is sent away") {
+  Bench b({make_node_lifecycle});
+  b.run([&]() -> Task<void> {
+    const auto node = [&](int i, const char* status) {
+      b.api.seed("nodes", {{"metadata", {{"name", "n" + std::to_string(i)}}},
+                           {"status", {{"conditions", Json::array({ready(b, status)})}}}});
+    };
+    const auto evicting = [&](int i) {
+      const auto list = taints(b, "n" + std::to_string(i));
+      return std::any_of(list.begin(), list.end(), [](const auto& t) { return t.effect == "NoExecute"; });
+    };
+    for (int i = 1; i <= 5; ++i) node(i, "True");
+    co_await b.rest();
+    CHECK(b.events("RegisteredNode").size() == 5);
+    node(1, "False");
+    co_await b.rest();
+    CHECK(evicting(1));
+    node(2, "False");
+    node(3, "False");
+    co_await b.rest();
+    const int more = (evicting(2) ? 1 : 0) + (evicting(3) ? 1 : 0);
+    CHECK(more <= 1);  // the third brought it to a stop, before or after the second was seen
+    node(4, "False");
+    co_await b.rest();
+    CHECK_FALSE(evicting(4));
+    CHECK(evicting(1));  // what was begun goes on
+    node(2, "True");
+    node(3, "True");
+    co_await b.rest();
+    CHECK(evicting(4));
+    CHECK_FALSE(evicting(2));
+    b.api.erase("nodes", "", "n5");
+    co_await b.rest();
+    CHECK(b.events("RemovingNode") == std::vector<std::string>{"Node n5 event: Removing Node n5 from Controller"});
+  });
+}
+
 TEST_CASE("a node that comes back while it is being marked is not marked") {
   Bench b({make_node_lifecycle});
   b.run([&]() -> Task<void> {
@@ -369,12 +406,15 @@ TEST_CASE("NoExecute evicts at once, after tolerationSeconds, or never") {
     pod("later",
         Json::array({{{"key", "k"}, {"operator", "Exists"}, {"effect", "NoExecute"}, {"tolerationSeconds", 300}}}));
     pod("now", Json::array());
+    pod("done", Json::array());
+    b.api.set_status("pods", "default", "done", {{"phase", "Succeeded"}});
     co_await b.rest();
     const auto taint = [&](Json list) { b.edit("nodes", "", "n1", [&](Json& n) { n["spec"]["taints"] = list; }); };
     const auto deleting = [&](const char* name) { return b.api.find("pods", "default", name)->deleting(); };
     taint(Json::array({{{"key", "k"}, {"effect", "NoExecute"}, {"timeAdded", format_rfc3339(b.clock.now())}}}));
     co_await b.rest();
     CHECK(deleting("now"));
+    CHECK_FALSE(b.api.find("pods", "default", "done"));  // what has ended goes with the others
     CHECK_FALSE(deleting("later"));
     CHECK(client::condition_true(at(b.api.json("pods", "default", "now"), "status"), "DisruptionTarget"));
     taint(Json::array());
@@ -446,12 +486,17 @@ TEST_CASE("pods of lost nodes, unscheduled deleted pods and too many finished on
     pod("lost", "n2", "Running");
     pod("unscheduled", "", "Pending",
         {{"deletionTimestamp", "2026-01-01T00:00:00Z"}, {"deletionGracePeriodSeconds", 30}});
+    pod("held", "", "Pending",
+        {{"deletionTimestamp", "2026-01-01T00:00:00Z"},
+         {"deletionGracePeriodSeconds", 0},
+         {"finalizers", Json::array({"example.com/x"})}});
     for (int i = 0; i < 4; ++i) {
       pod(("done" + std::to_string(i)).c_str(), "n1", "Succeeded",
           {{"creationTimestamp", "2026-01-01T00:00:0" + std::to_string(i) + "Z"}});
     }
     co_await b.rest();
     CHECK(b.api.find("pods", "default", "unscheduled") == nullptr);
+    CHECK(str(at(b.api.json("pods", "default", "held"), "status"), "phase") == "Failed");  // its owner must know
     CHECK(b.api.find("pods", "default", "done0") == nullptr);
     CHECK(b.api.find("pods", "default", "done1") == nullptr);
     CHECK(b.api.find("pods", "default", "done2") != nullptr);
