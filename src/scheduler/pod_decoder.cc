@@ -271,7 +271,7 @@ void PodDecoder::sweep() {
 
 PodPtr PodDecoder::decode(const ObjectPtr& pod, const PodPtr& previous) {
   if (previous && previous->object->generation() == pod->generation() && !previous->resizing &&
-      previous->uid() == pod->uid() &&
+      previous->uid() == pod->uid() && pod->bytes().find("\"PodResize") == std::string::npos &&
       (previous->spec->spread.empty() || previous->object->labels() == pod->labels())) {
     auto out = std::make_shared<PodInfo>(*previous);
     out->object = pod;

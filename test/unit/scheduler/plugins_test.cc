@@ -86,6 +86,25 @@ TEST_CASE("pods of one template share what is read of their specs") {
   // The same generation is not read again.
   const auto newer = decoder.decode(make("a", "2"), a);
   CHECK(newer->spec == a->spec);
+  // But what its status says of a resize is.
+  const auto resized = [](const char* reason) {
+    Json spec = requests({{"cpu", "3"}});
+    spec["nodeName"] = "n";
+    spec["containers"][0]["name"] = "c";
+    Json status = {
+        {"containerStatuses", Json::array({{{"name", "c"}, {"resources", {{"requests", {{"cpu", "1"}}}}}}})}};
+    if (*reason != '\0') {
+      status["conditions"] = Json::array({{{"type", "PodResizePending"}, {"status", "True"}, {"reason", reason}}});
+    }
+    return World::pod_object("r", {{"spec", spec}, {"status", status}});
+  };
+  const auto cpu = [](const PodPtr& pod) { return pod->footprint->requests.basic[Resources::kCpu]; };
+  const auto asked = decoder.decode(resized(""));
+  CHECK(cpu(asked) == 3000);
+  const auto infeasible = decoder.decode(resized("Infeasible"), asked);
+  CHECK(cpu(infeasible) == 1000);
+  CHECK(cpu(decoder.decode(resized("Deferred"), infeasible)) == 3000);
+  CHECK(cpu(decoder.decode(resized(""), infeasible)) == 3000);
 }
 
 TEST_CASE("resources fit") {
