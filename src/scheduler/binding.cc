@@ -91,7 +91,9 @@ void Scheduler::State::wake_when_ended(const std::string& uid, std::function<voi
 
 const std::string* Scheduler::State::ended(const std::string& uid) const {
   const auto it = preparing.find(uid);
-  return it != preparing.end() && it->second.rejection ? &*it->second.rejection : nullptr;
+  if (it == preparing.end()) return nullptr;
+  const auto& rejection = it->second.rejection;
+  return rejection ? &*rejection : nullptr;
 }
 
 void Scheduler::State::each(const std::function<void(const PodPtr&, const std::string&)>& visit) const {
@@ -165,10 +167,11 @@ Task<void> Scheduler::State::bind(State* self, SchedulingQueue::Entry entry, std
   if (verdict.ok()) {
     self->preparing.try_emplace(pod->uid());
     verdict = co_await self->prepare(profile, state, pod, node, &rejector);
-    const auto prepared = self->preparing.extract(pod->uid());
-    if (prepared && prepared.mapped().rejection) {
+    const auto rejection = std::move(self->preparing[pod->uid()].rejection);
+    self->preparing.erase(pod->uid());
+    if (rejection) {
       rejector = 0;
-      verdict = Verdict::unschedulable(passing_reason(*prepared.mapped().rejection));
+      verdict = Verdict::unschedulable(passing_reason(*rejection));
     }
   }
   if (verdict.ok()) verdict = co_await self->write_binding(profile, state, pod, node);
