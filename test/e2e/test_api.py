@@ -114,11 +114,17 @@ class Api(NodeTest):
     def test_generate_name_dry_run_immutable(self):
         made = self.k('create', '-f', '-', input=json.dumps({**config_map('x'), 'metadata': {'generateName': 'gen-'}}))
         self.assertRegex(made, r'configmap/gen-[a-z0-9]{5} created')
+        # A refusal names what was asked for, the same each time.
+        lost = {**pod('x', 'true', serviceAccountName='nobody'), 'metadata': {'generateName': 'gen-'}}
+        self.assertIn(f'pods "gen-" is forbidden: error looking up service account {self.ns}/nobody: serviceaccount "nobody" not found',
+                      self.kubectl('create', '-f', '-', input=json.dumps(lost)).stderr)
         self.assertIn('created (server dry run)', self.k('create', 'configmap', 'dry', '--dry-run=server'))
         self.assertIn('NotFound', self.kubectl('get', 'cm', 'dry').stderr)
         self.apply(config_map('keep'))
         self.assertIn('(server dry run)', self.k('delete', 'cm', 'keep', '--dry-run=server'))
         self.get('cm', 'keep')
+        self.assertIn('priorityclasses.scheduling.k8s.io "system-node-critical" is forbidden: this is a system priority class and cannot be deleted',
+                      self.kubectl('delete', 'priorityclass', 'system-node-critical').stderr)
         self.apply({**config_map('fixed', a='b'), 'immutable': True})
         self.assertIn('field is immutable when `immutable` is set', self.kubectl('patch', 'cm', 'fixed', '-p', '{"data":{"a":"c"}}').stderr)
 
