@@ -247,9 +247,9 @@ Task<Status> NodeLifecycle::mark_unknown(ObjectPtr node) {
 
 Task<Status> NodeLifecycle::taint(ObjectPtr node) {
   const Json value = node->parse();
-  const auto now = disruption();
-  const auto wanted = wanted_taints(value, !now.whole);
-  const bool holds = now.zones.contains(zone_of(*node));  // nobody else is sent away for the time being
+  const auto broken = disruption();
+  const auto wanted = wanted_taints(value, !broken.whole);
+  const bool holds = broken.zones.contains(zone_of(*node));  // nobody else is sent away for the time being
   const auto is_wanted = [&](const Taint& have) {
     return std::any_of(wanted.begin(), wanted.end(),
                        [&](const Taint& want) { return want.key == have.key && want.effect == have.effect; });

@@ -108,9 +108,11 @@ class TaintEviction final : public Controller {
       queue_.add_after(key, *end - clock().now());
       co_return Status{};
     }
-    waiting_.erase(pod->uid());
     events_.normal(*pod, "TaintManagerEviction", "Marking for deletion Pod " + key);
-    co_return co_await evict(pod, value);
+    auto evicted = co_await evict(pod, value);
+    // Until then it is remembered since when its time ran.
+    if (evicted) waiting_.erase(pod->uid());
+    co_return evicted;
   }
 
   Task<Status> evict(ObjectPtr pod, Json value) {

@@ -86,7 +86,8 @@ class VolumeExpand final : public Controller {
           co_await client().patch(volumes_.resource(), "", volume->name(), client::PatchType::kMerge, std::move(patch));
       if (!grown) co_return fail(grown.error());
     }
-    status["capacity"]["storage"] = size;
+    // Never less, whoever has written the status meanwhile.
+    if (api::quantity_or_zero(size) > api::quantity_or_zero(capacity(*claim))) status["capacity"]["storage"] = size;
     status.erase("allocatedResourceStatuses");  // a claim has no resource but its storage
     client::remove_condition(status, "Resizing");
     if (status["conditions"].empty()) status.erase("conditions");

@@ -76,8 +76,7 @@ class Bounds {
       errors_.push_back(head + "no request is specified or request is 0");
     } else if (limit == nullptr || limit->is_zero()) {
       errors_.push_back(head + "no limit is specified or limit is 0");
-    } else if (const double ratio = api::ratio(*limit, *request);
-               ratio * 1000 > api::ratio(bound, Quantity(1)) * 1000) {
+    } else if (const double ratio = api::ratio(*limit, *request); ratio > api::ratio(bound, Quantity(1))) {
       char text[64];
       std::snprintf(text, sizeof text, "%f", ratio);
       errors_.push_back(head + "provided ratio is " + text);

@@ -11,11 +11,12 @@ class PodTopologyLabels : public AdmissionPlugin {
   explicit PodTopologyLabels(const ObjectSource& objects) : objects_(objects) {}
 
   Status mutate(AdmissionRequest& request) const override {
-    if (request.operation != Operation::kCreate || request.object == nullptr) return {};
-    if (request.resource != &api::res("pods")) return {};
-    // What a Binding has of labels its pod gets.
-    if (request.subresource == "binding") label(*request.object, str(at(*request.object, "target"), "name"));
-    if (request.subresource.empty()) label(*request.object, str(at(*request.object, "spec"), "nodeName"));
+    if (creates(request, "pods")) {
+      label(*request.object, str(at(*request.object, "spec"), "nodeName"));
+    } else if (request.subresource == "binding" && request.object != nullptr) {
+      // What a Binding has of labels its pod gets.
+      label(*request.object, str(at(*request.object, "target"), "name"));
+    }
     return {};
   }
 

@@ -563,6 +563,14 @@ TEST_CASE("a growth that failed halfway is finished, to the size that it began w
     CHECK(str(at(b.volume_of("disk"), "spec", "capacity"), "storage") == "3Gi");
     CHECK(str(at(b.claim_of("data"), "status", "capacity"), "storage") == "3Gi");
     CHECK(b.events("VolumeResizeSuccessful").size() == 1);
+    // What somebody has made of the status does not take away what the claim has.
+    b.edit("persistentvolumeclaims", "default", "data", [](Json& value) {
+      value["status"]["allocatedResourceStatuses"] = {{"storage", "ControllerResizeInProgress"}};
+      value["status"].erase("allocatedResources");
+    });
+    co_await b.rest();
+    CHECK(str(at(b.claim_of("data"), "status", "capacity"), "storage") == "3Gi");
+    CHECK_FALSE(at(b.claim_of("data"), "status").contains("allocatedResourceStatuses"));
   });
 }
 
