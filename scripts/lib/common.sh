@@ -18,7 +18,8 @@ boost_package() { [ "$(suite)" = bookworm ] && echo libboost1.81-dev || echo lib
 
 build_packages() {
   echo clang-19 lld-19 meson ninja-build pkg-config python3 "$(boost_package)" nlohmann-json3-dev libsqlite3-dev \
-    libyaml-cpp-dev libseccomp-dev libssl-dev libnghttp2-dev zlib1g-dev libzstd-dev libarchive-dev catch2
+    libyaml-cpp-dev libseccomp-dev libssl-dev libnghttp2-dev zlib1g-dev libzstd-dev libarchive-dev \
+    libgoogle-perftools-dev catch2
 }
 
 # Installs those of the named packages that are missing; says so when it may not.

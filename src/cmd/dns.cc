@@ -1,5 +1,4 @@
 // brume dns: what the DNS pods run.
-#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -11,12 +10,16 @@
 #include "brume/base/task.h"
 #include "brume/client/http_client.h"
 #include "brume/network/dns.h"
+#include "cmd/allocator.h"
 #include "cmd/commands.h"
 #include "cmd/kubeconfig.h"
 
 namespace brume::cmd {
 
 namespace {
+
+/// One loop does all the work.
+constexpr std::size_t kThreadCaches = 512U << 10;
 
 constexpr const char* kHelp =
     "brume dns [flags]: answers DNS for the cluster's services and pods, and forwards the rest.\n\n"
@@ -99,7 +102,7 @@ int run_dns(const std::vector<std::string>& arguments) {
   auto server = server_options(options->kubeconfig);
   if (!server) return report(server.error());
   server->user_agent = "brume-dns";
-  ::mallopt(M_ARENA_MAX, 1);  // one loop does all the work
+  bound_thread_caches(kThreadCaches);
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -126,6 +129,7 @@ int run_dns(const std::vector<std::string>& arguments) {
     loop.stop();
     return report(started.error());
   }
+  release_free_memory();
   log::info("dns serves", {{"domain", options->dns.domain}, {"port", std::to_string(dns->port())}});
   int signal = 0;
   ::sigwait(&signals, &signal);

@@ -1,5 +1,4 @@
 // brume server, and brume cleanup.
-#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -11,6 +10,7 @@
 
 #include "brume/base/log.h"
 #include "brume/linux/mount.h"
+#include "cmd/allocator.h"
 #include "cmd/assembly.h"
 #include "cmd/commands.h"
 #include "cmd/options.h"
@@ -20,15 +20,12 @@ namespace brume::cmd {
 
 namespace {
 
-/// Arenas of the allocator: threads share few, so that freed memory is used again instead of lying about per thread.
-constexpr int kAllocatorArenas = 2;
-/// Free memory at the heap's top above this goes back to the kernel at once, and only larger blocks get a mapping of
-/// their own: a list of a few MiB would else be paid for in page faults each time.
-constexpr int kAllocatorKeep = 8 << 20;
+/// What the threads may keep of freed blocks.
+constexpr std::size_t kThreadCaches = 4U << 20;
 /// How often, and from how much free memory on, all of it is given back: after a burst it is most of what an idle
 /// server would hold.
-constexpr timespec kTrimInterval{60, 0};
-constexpr std::size_t kTrimFrom = 4U << 20;
+constexpr timespec kReleaseInterval{60, 0};
+constexpr std::size_t kReleaseFrom = 4U << 20;
 
 /// Blocks the signals that end a server, so that one thread can wait for them.
 sigset_t block_signals() {
@@ -42,9 +39,7 @@ sigset_t block_signals() {
 }
 
 void prepare_process() {
-  ::mallopt(M_ARENA_MAX, kAllocatorArenas);
-  ::mallopt(M_TRIM_THRESHOLD, kAllocatorKeep);
-  ::mallopt(M_MMAP_THRESHOLD, kAllocatorKeep);
+  bound_thread_caches(kThreadCaches);
   ::umask(0022);
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
@@ -77,11 +72,11 @@ int run_server(const std::vector<std::string>& arguments) {
   if (const auto started = assembly.start(); !started) return report(started.error());
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);
   log::info("brume is ready", {{"version", std::string(kVersion)}, {"ms", std::to_string(took.count())}});
-  ::malloc_trim(0);
+  release_free_memory();
   int signal = -1;
   while (signal < 0) {
-    signal = ::sigtimedwait(&signals, nullptr, &kTrimInterval);
-    if (signal < 0 && ::mallinfo2().fordblks > kTrimFrom) ::malloc_trim(0);
+    signal = ::sigtimedwait(&signals, nullptr, &kReleaseInterval);
+    if (signal < 0) release_free_memory(kReleaseFrom);
   }
   log::info("stopping", {{"signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"}});
   assembly.stop();
