@@ -97,12 +97,15 @@ class SchedulerBench:
 
     # Pods --------------------------------------------------------------------------------------------------------------
 
-    def attempts(self, result):
+    def counters(self, result):
+        """How many pods were created through the API, and how many attempts had this result."""
         text = self.api.send('GET', '/metrics')[1].decode()
-        return sum(int(n) for n in re.findall(rf'^scheduler_schedule_attempts_total\{{.*result="{result}".*\}} (\d+)', text, re.M))
+        created = re.findall(r'^apiserver_request_total\{verb="create",group="",resource="pods",subresource="".*\} (\d+)', text, re.M)
+        attempts = re.findall(rf'^scheduler_schedule_attempts_total\{{.*result="{result}".*\}} (\d+)', text, re.M)
+        return sum(map(int, created)), sum(map(int, attempts))
 
     def scheduled(self):
-        return self.attempts('scheduled')
+        return self.counters('scheduled')[1]
 
     def create(self, path, name, spec, count):
         """Starts creating `count` pods of the spec; the process to wait for."""
@@ -115,14 +118,21 @@ class SchedulerBench:
             stdout=subprocess.PIPE, text=True), file.name
 
     def place(self, path, name, spec, count, seconds=60, result='scheduled'):
-        """From the first request to the last binding (or other result of an attempt): the seconds."""
-        before = self.attempts(result)
-        began = time.monotonic()
+        """The seconds from the last look that found no pod created, when wrk still made its connections, to the first that
+        found all bound (or their attempts with another result)."""
+        created_before, before = self.counters(result)
+        started = began = time.monotonic()
         process, file = self.create(path, name, spec, count)
         try:
-            while (done := self.attempts(result) - before) < count:
-                if time.monotonic() - began > seconds:
-                    raise SystemExit(f'{done} of {count} pods ({name}) were {result} within {seconds} s')
+            while True:
+                looked = time.monotonic()
+                created, done = self.counters(result)
+                if done - before >= count:
+                    break
+                if created == created_before:
+                    began = looked
+                if looked - started > seconds:
+                    raise SystemExit(f'{done - before} of {count} pods ({name}) were {result} within {seconds} s')
                 time.sleep(POLL)
             took = time.monotonic() - began
             self.client_cpu = self.bench.cpu_of([process.pid])
