@@ -1,10 +1,20 @@
 // JSON values (nlohmann::json) and the accessors that brume's code uses instead of exceptions.
 #pragma once
 
+#include <cassert>
 #include <cstdint>
+#include <string_view>
+
+/// nlohmann::json asserts that its pointers are set in each constructor, copy and move: a fiftieth of what a created
+/// pod costs. Those alone are left out. The other assertions stay, for without them a key that is missing is undefined
+/// behaviour.
+#define JSON_ASSERT(condition)                                                         \
+  do {                                                                                 \
+    if constexpr (std::string_view(__func__) != "assert_invariant") assert(condition); \
+  } while (false)
+
 #include <nlohmann/json.hpp>
 #include <string>
-#include <string_view>
 
 #include "brume/base/json_fwd.h"
 #include "brume/base/result.h"
