@@ -125,9 +125,32 @@ Task<Verdict> Scheduler::State::wait_on_permit(Profile& profile, PodPtr pod, std
 // Binding
 // -------------------------------------------------------------------------------------------------------------
 
+bool Scheduler::State::must_wait(Profile& profile, CycleState& state, const PodInfo& pod,
+                                 const std::string& node) const {
+  return waiting.contains(pod.uid()) || std::ranges::any_of(profile.at(point::kPreBind), [&](Plugin* plugin) {
+           return !plugin->pre_bind_pre_flight(state, pod, node).skip();
+         });
+}
+
+Task<Verdict> Scheduler::State::make_ready(Profile& profile, std::shared_ptr<CycleState> state, PodPtr pod,
+                                           std::string node, std::uint64_t* rejector) {
+  const std::string uid = pod->uid();
+  preparing.try_emplace(uid);  // from here on it may be rejected
+  co_await reporter.nominate(pod, node);
+  Verdict verdict;
+  if (waiting.contains(uid)) verdict = co_await wait_on_permit(profile, pod, rejector);
+  if (verdict.ok() && ended(uid) == nullptr) verdict = co_await prepare(profile, state, pod, node, rejector);
+  const auto prepared = preparing.extract(uid);
+  const auto& rejection = prepared.mapped().rejection;
+  if (!rejection) co_return verdict;
+  *rejector = 0;
+  co_return Verdict::unschedulable(passing_reason(*rejection));
+}
+
 Task<Verdict> Scheduler::State::prepare(Profile& profile, std::shared_ptr<CycleState> state, PodPtr pod,
                                         std::string node, std::uint64_t* rejector) {
   for (auto* plugin : profile.at(point::kPreBind)) {
+    if (plugin->pre_bind_pre_flight(*state, *pod, node).skip()) continue;
     const auto verdict = co_await plugin->pre_bind(state, pod, node);
     if (verdict.ok() || verdict.skip()) continue;
     *rejector = std::uint64_t{1} << profile.place_of(*plugin);
@@ -163,16 +186,8 @@ Task<void> Scheduler::State::bind(State* self, SchedulingQueue::Entry entry, std
   std::uint64_t rejector = 0;
   Verdict verdict;
   // While it waits, for others or for what it needs, it takes no place among those being written.
-  if (self->waiting.contains(pod->uid())) verdict = co_await self->wait_on_permit(profile, pod, &rejector);
-  if (verdict.ok()) {
-    self->preparing.try_emplace(pod->uid());
-    verdict = co_await self->prepare(profile, state, pod, node, &rejector);
-    const auto rejection = std::move(self->preparing[pod->uid()].rejection);
-    self->preparing.erase(pod->uid());
-    if (rejection) {
-      rejector = 0;
-      verdict = Verdict::unschedulable(passing_reason(*rejection));
-    }
+  if (self->must_wait(profile, *state, *pod, node)) {
+    verdict = co_await self->make_ready(profile, state, pod, node, &rejector);
   }
   if (verdict.ok()) verdict = co_await self->write_binding(profile, state, pod, node);
   if (verdict.ok()) {

@@ -150,6 +150,11 @@ class Plugin {
   /// The last synchronous say. For kWait, Handle::waiting lets the pod go on, or rejects it, later.
   virtual PermitResult permit(CycleState& /*state*/, const PodInfo& /*pod*/, const std::string& /*node*/) { return {}; }
 
+  /// Whether pre_bind has something to do for the pod (skip: it is not called). Where nothing has, the pod is bound at
+  /// once; else its status says for which node it waits (KEP-5278).
+  virtual Verdict pre_bind_pre_flight(CycleState& /*state*/, const PodInfo& /*pod*/, const std::string& /*node*/) {
+    return {};
+  }
   /// Prepares what must be there before the pod is bound, such as a volume; may wait. Afterwards the world has moved
   /// on: look again.
   virtual Task<Verdict> pre_bind(std::shared_ptr<CycleState> state, PodPtr pod, std::string node);

@@ -11,9 +11,10 @@ namespace brume::scheduler {
 
 void PodReporter::report(const PodPtr& pod, Report report) {
   const auto [it, idle] = waiting_.try_emplace(pod->uid());
-  auto& waiting = it->second;
+  auto& waiting = it->second.next;
   if (waiting) {
     if (!report.nominated_node) report.nominated_node = waiting->nominated_node;
+    report.nominated_before |= waiting->nominated_before;
     if (report.reason.empty()) {
       report.reason = waiting->reason;
       report.message = waiting->message;
@@ -23,15 +24,23 @@ void PodReporter::report(const PodPtr& pod, Report report) {
   if (idle) tasks_.spawn("report", write_all(this, pod));
 }
 
+Task<void> PodReporter::nominate(PodPtr pod, std::string node) {
+  report(pod, {.nominated_node = std::move(node)});
+  const auto written = std::make_shared<Event>(tasks_.executor());
+  waiting_.at(pod->uid()).written = written;
+  co_await written->wait();
+}
+
 Task<void> PodReporter::write_all(PodReporter* self, PodPtr pod) {
   while (true) {
-    auto& waiting = self->waiting_[pod->uid()];
+    auto& waiting = self->waiting_[pod->uid()].next;
     if (!waiting) break;
     auto report = std::move(*waiting);
     waiting.reset();
     co_await self->write(pod, std::move(report));
   }
-  self->waiting_.erase(pod->uid());
+  const auto ended = self->waiting_.extract(pod->uid());
+  if (ended.mapped().written) ended.mapped().written->notify();
 }
 
 Task<void> PodReporter::write(PodPtr pod, Report report) {
@@ -57,7 +66,8 @@ Task<void> PodReporter::write(PodPtr pod, Report report) {
     }
     change["conditions"] = Json::array({std::move(condition)});
   }
-  if (report.nominated_node && *report.nominated_node != str(status, "nominatedNodeName")) {
+  if (report.nominated_node &&
+      (report.nominated_before || *report.nominated_node != str(status, "nominatedNodeName"))) {
     change["nominatedNodeName"] = report.nominated_node->empty() ? Json() : Json(*report.nominated_node);
   }
   if (change.empty()) co_return;

@@ -23,8 +23,12 @@ class PodReporter {
     std::string reason = {};  ///< of condition PodScheduled=False; empty: the condition is left as it is
     std::string message = {};
     std::optional<std::string> nominated_node = {};  ///< what status.nominatedNodeName becomes, "" takes it away
+    bool nominated_before = false;  ///< by a write that the informer may not show yet: "" is written in any case
   };
   void report(const PodPtr& pod, Report report);
+  /// Reports a nomination, and returns when it is written (or cannot be): a binding that follows clears it. One caller
+  /// at a time for each pod.
+  Task<void> nominate(PodPtr pod, std::string node);
 
  private:
   static Task<void> write_all(PodReporter* self, PodPtr pod);
@@ -33,7 +37,11 @@ class PodReporter {
   client::InformerFactory& informers_;
   client::Informer& pods_;
   TaskGroup& tasks_;
-  std::unordered_map<std::string, std::optional<Report>> waiting_;  // by uid, while a write of it is under way
+  struct Waiting {
+    std::optional<Report> next;
+    std::shared_ptr<Event> written;  // when somebody waits for that
+  };
+  std::unordered_map<std::string, Waiting> waiting_;  // by uid, while a write of it is under way
 };
 
 }  // namespace brume::scheduler

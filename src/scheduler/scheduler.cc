@@ -207,9 +207,10 @@ void Scheduler::State::put_back(SchedulingQueue::Entry entry, const Verdict& ver
   if (!rejected) log::warn("scheduling failed", {{"pod", pod.key()}, {"error", message}});
   metrics.attempts.with({rejected ? "unschedulable" : "error", entry.profile->name()}).add();
   events.warning(*pod.object, "FailedScheduling", shortened(message));
-  reporter.report(
-      entry.pod,
-      {.reason = rejected ? "Unschedulable" : "SchedulerError", .message = message, .nominated_node = std::string()});
+  reporter.report(entry.pod, {.reason = rejected ? "Unschedulable" : "SchedulerError",
+                              .message = message,
+                              .nominated_node = std::string(),
+                              .nominated_before = later});
   entry.pod = decoder.decode(now, entry.pod);
   if (rejected && !later) {
     queue->add_unschedulable(std::move(entry), clock().now(), clock().steady());

@@ -89,6 +89,11 @@ struct Scheduler::State final : WaitingPods {
   std::unordered_map<std::string, Waiting> waiting;  // by uid
   static Task<void> bind(State* self, SchedulingQueue::Entry entry, std::shared_ptr<CycleState> state,
                          std::string node);
+  /// For its permit, or for what a plugin prepares.
+  [[nodiscard]] bool must_wait(Profile& profile, CycleState& state, const PodInfo& pod, const std::string& node) const;
+  /// Publishes the node and waits for all that comes before the binding.
+  Task<Verdict> make_ready(Profile& profile, std::shared_ptr<CycleState> state, PodPtr pod, std::string node,
+                           std::uint64_t* rejector);
   Task<Verdict> prepare(Profile& profile, std::shared_ptr<CycleState> state, PodPtr pod, std::string node,
                         std::uint64_t* rejector);
   Task<Verdict> write_binding(Profile& profile, std::shared_ptr<CycleState> state, PodPtr pod, std::string node);

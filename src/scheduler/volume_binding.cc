@@ -76,6 +76,11 @@ class VolumeBinding final : public Plugin {
     if (const VolumePlan* plan = plan_for(state, node)) binder_.revert(*plan);
   }
 
+  Verdict pre_bind_pre_flight(CycleState& state, const PodInfo&, const std::string& node) override {
+    const VolumePlan* plan = plan_for(state, node);
+    return plan == nullptr || plan->empty() ? Verdict::skipped() : Verdict{};
+  }
+
   Task<Verdict> pre_bind(std::shared_ptr<CycleState> state, PodPtr pod, std::string node) override {
     const VolumePlan* plan = plan_for(*state, node);
     if (plan == nullptr) co_return Verdict{};

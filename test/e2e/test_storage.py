@@ -150,9 +150,15 @@ class Storage(NodeTest):
             self.wait_pod(name, lambda p, text=text: any(text in c.get('message', '') for c in p['status'].get('conditions', [])), 10)
             self.assertIn(text, self.k('describe', 'pod', name))
         self.wait_event('many', 'only the access modes ReadWriteOnce and ReadWriteOncePod are supported')
+        # Whose provisioner is slow, or not there, is seen to be meant for a node.
+        self.apply({'apiVersion': 'storage.k8s.io/v1', 'kind': 'StorageClass', 'metadata': {'name': 'slow'},
+                    'provisioner': 'example.com/disks', 'volumeBindingMode': 'WaitForFirstConsumer'},
+                   claim('external', storageClassName='slow'), pod('meant', 'true', **uses('external')))
+        self.addCleanup(self.node.api, 'DELETE', '/apis/storage.k8s.io/v1/storageclasses/slow')
+        node = self.get('nodes')['items'][0]['metadata']['name']
+        self.wait_pod('meant', lambda p: p['status'].get('nominatedNodeName') == node, 10)
         # Without a scheduler the node waits, and says so.
-        self.apply(claim('later', storageClassName=''), pod('pinned', 'sleep 100000', nodeName=self.get('nodes')['items'][0]['metadata']['name'],
-                                                            **uses('later')))
+        self.apply(claim('later', storageClassName=''), pod('pinned', 'sleep 100000', nodeName=node, **uses('later')))
         self.wait_event('pinned', 'FailedMount: Unable to attach or mount volumes: unmounted volumes=[data], unattached volumes=[], failed to '
                                   f'process volumes=[data]: error processing PVC {self.ns}/later: PVC is not bound')
         self.addCleanup(self.node.api, 'DELETE', '/api/v1/persistentvolumes/for-later')

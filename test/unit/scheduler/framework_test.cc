@@ -153,6 +153,7 @@ TEST_CASE("a permit may be waited for, and the pod counts on its node meanwhile"
     script.handle->waiting.each(
         [&](const PodPtr& pod, const std::string& node) { waiting = pod->name() + "@" + node; });
     CHECK(waiting == "a@one");
+    CHECK(str(at(b.api.json("pods", "default", "a"), "status"), "nominatedNodeName") == "one");
     script.permit = {};
     b.pod("b", "1");
     co_await settle();

@@ -24,6 +24,7 @@ TEST_CASE("a pod is bound, and an event says where") {
     const Json event = b.api.all("events").front()->parse();
     CHECK(str(at(event, "source"), "component") == "default-scheduler");
     CHECK(b.it->pending() == 0);
+    CHECK(b.api.count("patch", "pods", "status") == 0);  // it waited for nothing, so there was no nomination to publish
   });
 }
 

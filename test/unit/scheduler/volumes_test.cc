@@ -82,6 +82,9 @@ struct VolumeBench : Bench {
     const Json value = api.json("pods", "default", name);
     return std::string(str(client::find_condition(at(value, "status"), "PodScheduled"), "message"));
   }
+  std::string nominated(const std::string& name) const {
+    return std::string(str(at(api.json("pods", "default", name), "status"), "nominatedNodeName"));
+  }
   std::string selected(const std::string& claim_name) const {
     const Json value = api.json("persistentvolumeclaims", "default", claim_name);
     return std::string(str(at(value, "metadata", "annotations"), client::kSelectedNode));
@@ -148,6 +151,7 @@ TEST_CASE("a volume is made where the pod goes, and the pod is bound when it is 
     CHECK(b.selected("data") == "n1");
     CHECK(b.node_of("web").empty());
     CHECK(b.why("web").empty());
+    CHECK(b.nominated("web") == "n1");
     b.volume("made", "later", "n1");
     b.bind("data", "made");
     co_await settle();
@@ -207,6 +211,7 @@ TEST_CASE("what was promised is free again when it cannot be written, or takes t
     co_await settle();
     CHECK(b.claim_of("disk").empty());
     CHECK(contains(b.why("one"), "running PreBind plugin \"VolumeBinding\": changed"));
+    CHECK(b.nominated("one").empty());
     co_await b.later();
     CHECK(b.claim_of("disk") == "a");
     b.pod("two", VolumeBench::uses("slow"));
@@ -215,6 +220,7 @@ TEST_CASE("what was promised is free again when it cannot be written, or takes t
     b.clock.advance(601s);
     co_await settle();
     CHECK(contains(b.why("two"), "binding volumes: context deadline exceeded"));
+    CHECK(b.nominated("two").empty());
     // The provisioner gave the node back: another is chosen.
     b.node("n2");
     Json value = b.api.json("persistentvolumeclaims", "default", "slow");
