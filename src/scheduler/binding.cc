@@ -152,7 +152,7 @@ Task<Verdict> Scheduler::State::prepare(Profile& profile, std::shared_ptr<CycleS
   for (auto* plugin : profile.at(point::kPreBind)) {
     if (plugin->pre_bind_pre_flight(*state, *pod, node).skip()) continue;
     const auto verdict = co_await plugin->pre_bind(state, pod, node);
-    if (verdict.ok() || verdict.skip()) continue;
+    if (verdict.ok()) continue;
     *rejector = std::uint64_t{1} << profile.place_of(*plugin);
     if (verdict.rejected()) co_return verdict;
     co_return Verdict::error(running("PreBind", *plugin, verdict));

@@ -82,9 +82,7 @@ class VolumeBinding final : public Plugin {
   }
 
   Task<Verdict> pre_bind(std::shared_ptr<CycleState> state, PodPtr pod, std::string node) override {
-    const VolumePlan* plan = plan_for(*state, node);
-    if (plan == nullptr) co_return Verdict{};
-    auto bound = co_await binder_.bind(*plan, pod, node);
+    auto bound = co_await binder_.bind(*plan_for(*state, node), pod, node);
     co_return bound ? Verdict{} : Verdict::error(bound.error().message);
   }
 

@@ -217,6 +217,7 @@ TEST_CASE("what was promised is free again when it cannot be written, or takes t
     b.pod("two", VolumeBench::uses("slow"));
     co_await settle();
     CHECK(b.selected("slow") == "n1");
+    CHECK(b.nominated("two") == "n1");
     b.clock.advance(601s);
     co_await settle();
     CHECK(contains(b.why("two"), "binding volumes: context deadline exceeded"));
